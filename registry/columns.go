@@ -1,0 +1,28 @@
+package registry
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Age is a table cell that shows how long ago At was, computed when the table is served: Before, the duration in
+// kubectl's short form ("5m", "3d4h"), After. A zero At shows "<unknown>" alone, or Unset where that is given.
+type Age struct {
+	Before string
+	At     metav1.Time
+	After  string
+	Unset  string
+}
+
+// swaggerDocs is what every generated type of k8s.io/api offers.
+type swaggerDocs interface{ SwaggerDoc() map[string]string }
+
+// doc is the API reference's sentence on a field of a type, as table columns quote it; the empty name is the type's own.
+func doc(of swaggerDocs, name string) string { return of.SwaggerDoc()[name] }
+
+func nameColumn() metav1.TableColumnDefinition {
+	return metav1.TableColumnDefinition{Name: "Name", Type: "string", Format: "name", Description: doc(metav1.ObjectMeta{}, "name")}
+}
+
+func ageColumn() metav1.TableColumnDefinition {
+	return metav1.TableColumnDefinition{Name: "Age", Type: "string", Description: doc(metav1.ObjectMeta{}, "creationTimestamp")}
+}

@@ -1,0 +1,139 @@
+package registry
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/knarr-dev/knarr/registry/store"
+)
+
+// Registry is the table at run time: the rows that are served now, and the store of each. Readers take no lock.
+type Registry struct {
+	db  *store.DB
+	mu  sync.Mutex // orders Install and Remove
+	now atomic.Pointer[snapshot]
+}
+
+// snapshot is the table at one moment; it is never changed.
+type snapshot struct {
+	rows   []*Resource
+	byName map[schema.GroupResource]*Resource
+	stores map[schema.GroupResource]*store.Store
+}
+
+// New returns a registry of the rows, whose objects are kept in db.
+func New(db *store.DB, rows []*Resource) *Registry {
+	r := &Registry{db: db}
+	r.now.Store(&snapshot{})
+	r.Install(rows...)
+	return r
+}
+
+// Install adds rows, or replaces those of the same group and plural.
+func (r *Registry) Install(rows ...*Resource) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.now.Load()
+	s := &snapshot{rows: slices.Clone(old.rows), byName: maps.Clone(old.byName), stores: maps.Clone(old.stores)}
+	if s.byName == nil {
+		s.byName, s.stores = map[schema.GroupResource]*Resource{}, map[schema.GroupResource]*store.Store{}
+	}
+	for _, row := range rows {
+		gr := row.GroupResource()
+		if i := slices.Index(s.rows, s.byName[gr]); i >= 0 {
+			s.rows[i] = row
+		} else {
+			s.rows = append(s.rows, row)
+		}
+		s.byName[gr] = row
+		if row.Prefix != "" {
+			s.stores[gr] = r.open(s, row)
+		}
+	}
+	r.now.Store(s)
+}
+
+// open returns the store of a row: that of the row which keeps its objects under the same prefix, else a new one.
+func (r *Registry) open(s *snapshot, row *Resource) *store.Store {
+	for _, other := range s.rows {
+		if other != row && other.Prefix == row.Prefix && s.stores[other.GroupResource()] != nil {
+			return s.stores[other.GroupResource()]
+		}
+	}
+	return r.db.Open(row.storage())
+}
+
+// Remove takes a row out of the table. Its objects stay in etcd.
+func (r *Registry) Remove(gr schema.GroupResource) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.now.Load()
+	s := &snapshot{byName: maps.Clone(old.byName), stores: maps.Clone(old.stores)}
+	s.rows = slices.DeleteFunc(slices.Clone(old.rows), func(row *Resource) bool { return row.GroupResource() == gr })
+	delete(s.byName, gr)
+	delete(s.stores, gr)
+	r.now.Store(s)
+}
+
+// Rows are the resources served now, in the table's order. Callers do not change the slice.
+func (r *Registry) Rows() []*Resource { return r.now.Load().rows }
+
+// Lookup finds the row and version of a URL's group, version and plural; both are nil if there is none.
+func (r *Registry) Lookup(group, version, plural string) (*Resource, *Version) {
+	row := r.now.Load().byName[schema.GroupResource{Group: group, Resource: plural}]
+	if row == nil {
+		return nil, nil
+	}
+	for i := range row.Versions {
+		if row.Versions[i].Name == version {
+			return row, &row.Versions[i]
+		}
+	}
+	return nil, nil
+}
+
+// Resource finds a row by group and plural; nil if there is none.
+func (r *Registry) Resource(group, plural string) *Resource {
+	return r.now.Load().byName[schema.GroupResource{Group: group, Resource: plural}]
+}
+
+// Store returns where the objects of a resource are kept; nil if they are not kept or the resource is unknown.
+func (r *Registry) Store(group, plural string) *store.Store {
+	return r.now.Load().stores[schema.GroupResource{Group: group, Resource: plural}]
+}
+
+// storage is what the store has to know of the row.
+func (r *Resource) storage() store.Config {
+	hub := r.Hub()
+	kind := schema.GroupVersionKind{Group: r.Group, Version: hub.Name, Kind: r.Kind}
+	if r.StoredVersion != "" {
+		kind.Version = r.StoredVersion
+	}
+	return store.Config{
+		Resource: r.GroupResource(), Kind: kind, Prefix: r.Prefix, Namespaced: r.Namespaced, JSON: r.StoredJSON,
+		New: r.New, Complete: r.complete, Older: r.Older, Fields: r.Fields,
+	}
+}
+
+// Hub is the version in which objects are kept in memory and etcd: the one that needs no conversion.
+func (r *Resource) Hub() *Version {
+	for i := range r.Versions {
+		if r.Versions[i].ToHub == nil {
+			return &r.Versions[i]
+		}
+	}
+	return &r.Versions[0]
+}
+
+// complete brings an object read from etcd to today's form.
+func (r *Resource) complete(o Object) {
+	for _, hook := range []func(Object){r.Default, r.Normalize, r.Repair} {
+		if hook != nil {
+			hook(o)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package registry
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/knarr-dev/knarr/registry/store"
+)
+
+// Object is an API object with metadata.
+type Object = store.Object
+
+// Resource is a row of the table: one resource of one group, with all in which it differs from the others.
+// Hooks receive objects of the hub version. They may change what they are documented to change and nothing else;
+// old is never changed and is nil when an object is created.
+type Resource struct {
+	Group      string   // API group; empty for core
+	Plural     string   // "deployments", the name in URLs
+	Singular   string   // "deployment"
+	Kind       string   // "Deployment"
+	ShortNames []string // "deploy"
+	Categories []string // "all"
+	Namespaced bool
+	Verbs      []string  // in discovery's order; nil means StandardVerbs
+	Versions   []Version // those served, preferred first; the first is the hub unless one says otherwise
+
+	// Prefix is the place of the objects below etcd's root, as upstream has it: "pods", "services/specs",
+	// "minions". Empty for resources that are not stored (reviews).
+	Prefix string
+	// StoredVersion is the version in the stored envelope's apiVersion where it is not the hub's.
+	StoredVersion string
+	// Older decodes a stored value of another version than the envelope's (clusters of former releases).
+	Older func(kind schema.GroupVersionKind, raw []byte) (Object, error)
+	// StoredJSON keeps the objects as JSON in etcd (CRDs, APIServices, custom resources), not as protobuf.
+	StoredJSON bool
+
+	// CreateOnUpdate lets PUT and apply create an object that does not exist.
+	CreateOnUpdate bool
+	// RequireRevision refuses an update that carries no resourceVersion.
+	RequireRevision bool
+	// DeleteReturnsObject makes DELETE answer with the deleted object in place of a Status.
+	DeleteReturnsObject bool
+	// OrphanByDefault is the propagation of a DELETE that asks for none.
+	OrphanByDefault bool
+	// Reset lists the fields ("status", "metadata.name") that writers of the main resource cannot own.
+	Reset []string
+
+	// ValidateName checks metadata.name; asPrefix is true for generateName. Nil means any path segment.
+	ValidateName func(name string, asPrefix bool) []string
+
+	New       func() Object // a zero object of the hub version
+	Default   func(Object)
+	Normalize func(Object)
+	Repair    func(Object)
+	// Prepare drops what the request may not set and fills what the server sets.
+	Prepare      func(w *Write, obj, old Object)
+	Validate     func(w *Write, obj, old Object) field.ErrorList
+	Canonicalize func(Object)
+	Warn         func(w *Write, obj, old Object) []string
+
+	// Begin makes the side effects of a write (addresses, ports) before it reaches the store. finish is called
+	// once, with whether the write was stored; it undoes the effects otherwise. finish may be nil.
+	Begin func(ctx context.Context, w *Write, obj, old Object) (finish func(stored bool), err error)
+	// Deleted runs after an object has left the store.
+	Deleted func(ctx context.Context, w *Write, obj Object)
+	// GracePeriod returns the seconds between the request to delete obj and its removal; zero removes it at once.
+	// asked is the request's gracePeriodSeconds, nil if it names none.
+	GracePeriod func(obj Object, asked *int64) int64
+	// MarkDeleting changes an object that stays for its grace period or finalizers (a namespace's phase).
+	MarkDeleting func(Object)
+	// Holds reports that an object without metadata.finalizers has to stay all the same (a namespace's spec.finalizers).
+	Holds func(Object) bool
+	// TimeToLive bounds the object's life in the store; zero means for ever.
+	TimeToLive func(obj Object) time.Duration
+
+	Columns []metav1.TableColumnDefinition // nil means Name and Created At
+	// Cells returns one value a column: string, int64, bool, nil or Age. May be asked for any stored object.
+	Cells func(Object) []any
+	// RowConditions marks a row (a finished pod).
+	RowConditions func(Object) []metav1.TableRowCondition
+	// Fields are the selectable fields besides metadata.name and metadata.namespace.
+	Fields []store.Field
+
+	Subresources []Subresource
+}
+
+// A Version is one served version of a resource.
+type Version struct {
+	Name string // "v1"
+	New  func() Object
+	// ToHub and FromHub convert; both are nil for the hub. They may share memory with their argument.
+	ToHub   func(Object) Object
+	FromHub func(Object) Object
+	Default func(Object)
+	// Cells and Columns replace the row's where the version prints otherwise.
+	Columns []metav1.TableColumnDefinition
+	Cells   func(Object) []any
+	// Fields replaces the row's selectable fields where the version names them otherwise (paths map to the row's).
+	Fields map[string]string
+	// Warning is sent with every answer of a deprecated version.
+	Warning string
+}
+
+// A Subresource is another door to an object: a row of its own under the resource's name.
+// Exactly one of the groups below is set.
+type Subresource struct {
+	Name  string // "status"; "scale"
+	Verbs []string
+	// Kind is the kind in discovery; the zero value means the resource's own.
+	Kind schema.GroupVersionKind
+	// AlsoKinds are accepted in the body beside Kind (Eviction of policy/v1beta1).
+	AlsoKinds []schema.GroupVersionKind
+
+	// Get, update and patch of the object itself, under other rules. Validate set means this group.
+	Prepare  func(w *Write, obj, old Object)
+	Validate func(w *Write, obj, old Object) field.ErrorList
+	Warn     func(w *Write, obj, old Object) []string
+	Reset    []string // fields that this door cannot own
+
+	// Get, update and patch of the object's Scale.
+	Scale *Scale
+
+	// Create posts a body of Kind to the named object (binding, eviction, token). New makes the body.
+	New    func() Object
+	Create func(ctx context.Context, w *Write, name string, body Object) (Object, error)
+
+	// Connect streams to a node: it returns where (log, exec, attach, portforward, proxy).
+	Connect func(ctx context.Context, w *Write, name string, request *http.Request) (*Location, error)
+}
+
+// Scale shows an object as autoscaling/v1 Scale and takes the replica count from one.
+type Scale struct {
+	Get func(Object) *autoscalingv1.Scale
+	Set func(Object, int32)
+	// ReplicasPath is the field that a Scale's spec.replicas stands for ("spec.replicas").
+	ReplicasPath []string
+}
+
+// Location is where a Connect sub-resource leads to.
+type Location struct {
+	URL       *url.URL
+	Transport http.RoundTripper
+	Upgrade   bool // a stream that must be upgraded (exec, attach, portforward)
+	Stream    bool // flush every write (log with follow)
+}
+
+// StandardVerbs are those of most stored resources, in the order of discovery.
+func StandardVerbs() []string {
+	return []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+}
+
+// GroupResource names the resource in errors.
+func (r *Resource) GroupResource() schema.GroupResource {
+	return schema.GroupResource{Group: r.Group, Resource: r.Plural}
+}
+
+// GroupKind names the kind in errors.
+func (r *Resource) GroupKind() schema.GroupKind {
+	return schema.GroupKind{Group: r.Group, Kind: r.Kind}
+}
+
+// Write is what a hook may know of the request that it serves.
+type Write struct {
+	Registry    *Registry
+	Resource    *Resource
+	Verb        string // "create", "update", "delete"; a patch is the create or update that it ends in
+	Version     string // the version in the URL
+	Subresource string
+	Namespace   string
+	User        User
+	DryRun      bool
+	Now         time.Time
+	// Warn adds a Warning header to the answer.
+	Warn func(text string)
+}
+
+// User is who asks, as authentication found out.
+type User struct {
+	Name   string
+	UID    string
+	Groups []string
+	Extra  map[string][]string
+}

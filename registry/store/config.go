@@ -1,0 +1,29 @@
+package store
+
+import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Config describes the collection that a Store keeps: what of a resource's row matters below the API.
+type Config struct {
+	Resource   schema.GroupResource    // in errors and metrics
+	Kind       schema.GroupVersionKind // in the stored envelope
+	Prefix     string                  // below etcd's root: "pods", "services/specs"
+	Namespaced bool
+	JSON       bool // stored as JSON; else as protobuf in the k8s envelope
+	// New returns a zero object.
+	New func() Object
+	// Complete brings an object read from etcd to today's defaults; nil means there is nothing to complete.
+	Complete func(Object)
+	// Older decodes a stored value of another version than Kind's; nil means that such a value is decoded as Kind.
+	Older func(kind schema.GroupVersionKind, raw []byte) (Object, error)
+	// Fields are the selectable fields besides metadata.name and metadata.namespace.
+	Fields []Field
+}
+
+// Field is a selectable field of a resource.
+type Field struct {
+	Path    string // "spec.nodeName"
+	Value   func(Object) string
+	Indexed bool // watches by this field are woken only by events with the wanted value, old or new
+}

@@ -1,0 +1,24 @@
+package registry
+
+import "slices"
+
+// Builtin is the table of the resources that kube-apiserver 1.36 serves by default, group by group.
+func Builtin() []*Resource {
+	return slices.Concat(core(), apps(), batch(), autoscaling(), policy(), networking(), storage(), identity(), extension(), cluster())
+}
+
+func core() []*Resource {
+	return []*Resource{
+		configMap(),
+	}
+}
+
+func apps() []*Resource        { return nil }
+func batch() []*Resource       { return nil }
+func autoscaling() []*Resource { return nil }
+func policy() []*Resource      { return nil }
+func networking() []*Resource  { return nil }
+func storage() []*Resource     { return nil }
+func identity() []*Resource    { return nil }
+func extension() []*Resource   { return nil }
+func cluster() []*Resource     { return nil }
