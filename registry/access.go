@@ -1,0 +1,42 @@
+package registry
+
+import "context"
+
+// Authorizer says whether a user may do something. Package auth satisfies it; access reviews and the server ask it.
+type Authorizer interface {
+	// Authorize returns a decision and, for people, its reason. An error may come with any decision: what could
+	// not be evaluated does not take back what something else allowed.
+	Authorize(ctx context.Context, a Attributes) (Decision, string, error)
+}
+
+// TokenAuthenticator says whose a bearer token is. Package auth satisfies it; TokenReview asks it.
+type TokenAuthenticator interface {
+	// AuthenticateToken returns the token's user and those of the wanted audiences that it was made for (all of the
+	// API server's when none are wanted). A token that nobody knows gives nil and no error.
+	AuthenticateToken(ctx context.Context, token string, audiences []string) (*User, []string, error)
+}
+
+// Decision is an authorizer's answer.
+type Decision int
+
+const (
+	NoOpinion Decision = iota // ask the next one; refused if nobody allows it
+	Allow
+	Deny // refused, whatever others say
+)
+
+// Attributes are what an authorizer decides on: who wants to do what to which resource or path.
+type Attributes struct {
+	User            User
+	Verb            string // "get", "list", ..., "impersonate"; for a path the lower-cased HTTP method
+	ResourceRequest bool   // the fields down to Name count; else Path does
+	Namespace       string
+	Group           string
+	Version         string
+	Resource        string // plural
+	Subresource     string
+	Name            string
+	Path            string // of the URL
+	FieldSelector   string // as the request has it, unparsed; empty if there is none
+	LabelSelector   string
+}
