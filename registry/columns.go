@@ -26,3 +26,13 @@ func nameColumn() metav1.TableColumnDefinition {
 func ageColumn() metav1.TableColumnDefinition {
 	return metav1.TableColumnDefinition{Name: "Age", Type: "string", Description: doc(metav1.ObjectMeta{}, "creationTimestamp")}
 }
+
+// textColumn is a column of strings; about describes it.
+func textColumn(name, about string) metav1.TableColumnDefinition {
+	return metav1.TableColumnDefinition{Name: name, Type: "string", Description: about}
+}
+
+// wideColumn is a text column that kubectl shows with -o wide only.
+func wideColumn(name, about string) metav1.TableColumnDefinition {
+	return metav1.TableColumnDefinition{Name: name, Type: "string", Priority: 1, Description: about}
+}
