@@ -17,8 +17,8 @@
 // The stable versioned Go type of k8s.io/api is the only type of a kind. Where a kind is served in two versions, the
 // stored one is the hub, and a Version converts to it and back.
 //
-// The way of an object that is created: decoded, Default, Normalize, admission, system fields, Prepare, Validate,
-// Canonicalize, stored. An update runs the same inside the store's compare-and-swap loop, with the old object beside.
+// The way of an object that is created: decoded, Default, Normalize, admission, system fields, Begin, Prepare,
+// Validate, Canonicalize, stored. An update runs the same inside the store's compare-and-swap loop, with the old object beside.
 // Bytes read from etcd run through Default, Normalize and Repair once, when the watch cache takes them in.
 //
 // The table is filled by Builtin and may grow and shrink while the server runs (custom and aggregated resources).

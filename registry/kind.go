@@ -19,7 +19,7 @@ type Kind[P Object] struct {
 
 	Default       func(obj P)
 	Normalize     func(obj P)
-	Repair        func(obj P)
+	Repair        func(r *Registry, obj P)
 	Prepare       func(w *Write, obj, old P)
 	Validate      func(w *Write, obj, old P) field.ErrorList
 	Canonicalize  func(obj P)
@@ -76,11 +76,14 @@ func (k Kind[P]) row() *Resource {
 			r.Versions[i].New = r.New
 		}
 	}
-	r.Default, r.Normalize, r.Repair = on(k.Default), on(k.Normalize), on(k.Repair)
+	r.Default, r.Normalize = on(k.Default), on(k.Normalize)
 	r.Canonicalize, r.MarkDeleting = on(k.Canonicalize), on(k.MarkDeleting)
 	r.Prepare, r.Validate, r.Warn = change(k.Prepare), judge(k.Validate), judge(k.Warn)
 	r.Holds, r.TimeToLive = of(k.Holds), of(k.TimeToLive)
 	r.Cells, r.RowConditions = of(k.Cells), of(k.RowConditions)
+	if f := k.Repair; f != nil {
+		r.Repair = func(reg *Registry, o Object) { f(reg, o.(P)) }
+	}
 	if f := k.Begin; f != nil {
 		r.Begin = func(ctx context.Context, w *Write, obj, old Object) (func(bool), error) {
 			return f(ctx, w, obj.(P), as[P](old))

@@ -12,7 +12,14 @@ import (
 )
 
 // Registry is the table at run time: the rows that are served now, and the store of each. Readers take no lock.
+// The exported fields are set before the first request and not changed afterwards.
 type Registry struct {
+	Network Network // where addresses and ports of Services come from
+	Kubelet Kubelet // how nodes are reached
+	// Manage attributes the fields in which obj differs from old (nil when it is new) to a field manager, for the
+	// server's own writes; nil leaves managedFields as they are.
+	Manage func(w *Write, obj, old Object, manager string) (Object, error)
+
 	db  *store.DB
 	mu  sync.Mutex // orders Install and Remove
 	now atomic.Pointer[snapshot]
@@ -27,7 +34,7 @@ type snapshot struct {
 
 // New returns a registry of the rows, whose objects are kept in db.
 func New(db *store.DB, rows []*Resource) *Registry {
-	r := &Registry{db: db}
+	r := &Registry{Network: DefaultNetwork(), db: db}
 	r.now.Store(&snapshot{})
 	r.Install(rows...)
 	return r
@@ -64,7 +71,9 @@ func (r *Registry) open(s *snapshot, row *Resource) *store.Store {
 			return s.stores[other.GroupResource()]
 		}
 	}
-	return r.db.Open(row.storage())
+	config := row.storage()
+	config.Complete = func(o Object) { row.today(r, o) }
+	return r.db.Open(config)
 }
 
 // Remove takes a row out of the table. Its objects stay in etcd.
@@ -115,7 +124,7 @@ func (r *Resource) storage() store.Config {
 	}
 	return store.Config{
 		Resource: r.GroupResource(), Kind: kind, Prefix: r.Prefix, Namespaced: r.Namespaced, JSON: r.StoredJSON,
-		New: r.New, Complete: r.complete, Older: r.Older, Fields: r.Fields,
+		New: r.New, Older: r.Older, Fields: r.Fields,
 	}
 }
 
@@ -129,11 +138,10 @@ func (r *Resource) Hub() *Version {
 	return &r.Versions[0]
 }
 
-// complete brings an object read from etcd to today's form.
-func (r *Resource) complete(o Object) {
-	for _, hook := range []func(Object){r.Default, r.Normalize, r.Repair} {
-		if hook != nil {
-			hook(o)
-		}
+// today brings an object read from etcd to today's form.
+func (r *Resource) today(reg *Registry, o Object) {
+	r.fillIn(o)
+	if r.Repair != nil {
+		r.Repair(reg, o)
 	}
 }

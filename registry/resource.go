@@ -58,15 +58,18 @@ type Resource struct {
 	New       func() Object // a zero object of the hub version
 	Default   func(Object)
 	Normalize func(Object)
-	Repair    func(Object)
+	// Repair brings what former releases stored to today's form, after Default and Normalize.
+	Repair func(*Registry, Object)
 	// Prepare drops what the request may not set and fills what the server sets.
 	Prepare      func(w *Write, obj, old Object)
 	Validate     func(w *Write, obj, old Object) field.ErrorList
 	Canonicalize func(Object)
 	Warn         func(w *Write, obj, old Object) []string
 
-	// Begin makes the side effects of a write (addresses, ports) before it reaches the store. finish is called
-	// once, with whether the write was stored; it undoes the effects otherwise. finish may be nil.
+	// Begin makes the side effects of a create or update (addresses, ports). It runs before Prepare and Validate, which
+	// see what it filled in, and after the name is generated; not for sub-resources. An update that starts over
+	// finishes the former round first. finish is called once, with whether the write was stored; it undoes the
+	// effects otherwise, and is told false of a dry run. finish may be nil.
 	Begin func(ctx context.Context, w *Write, obj, old Object) (finish func(stored bool), err error)
 	// Deleted runs after an object has left the store.
 	Deleted func(ctx context.Context, w *Write, obj Object)
