@@ -117,15 +117,18 @@ func (r *Registry) Store(group, plural string) *store.Store {
 
 // storage is what the store has to know of the row.
 func (r *Resource) storage() store.Config {
-	hub := r.Hub()
-	kind := schema.GroupVersionKind{Group: r.Group, Version: hub.Name, Kind: r.Kind}
-	if r.StoredVersion != "" {
-		kind.Version = r.StoredVersion
-	}
 	return store.Config{
-		Resource: r.GroupResource(), Kind: kind, Prefix: r.Prefix, Namespaced: r.Namespaced, JSON: r.StoredJSON,
+		Resource: r.GroupResource(), Kind: r.StoredKind(), Prefix: r.Prefix, Namespaced: r.Namespaced, JSON: r.StoredJSON,
 		New: r.New, Older: r.Older, Fields: r.Fields,
 	}
+}
+
+// StoredKind is the kind that the stored envelope names.
+func (r *Resource) StoredKind() schema.GroupVersionKind {
+	if r.StoredVersion != "" {
+		return r.GroupKind().WithVersion(r.StoredVersion)
+	}
+	return r.GroupKind().WithVersion(r.Hub().Name)
 }
 
 // Hub is the version in which objects are kept in memory and etcd: the one that needs no conversion.
