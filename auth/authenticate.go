@@ -1,0 +1,95 @@
+package auth
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+
+	"github.com/knarr-dev/knarr/registry"
+)
+
+// Names that upstream gives to everybody and nobody.
+const (
+	anonymousUser        = "system:anonymous"
+	authenticatedGroup   = "system:authenticated"
+	unauthenticatedGroup = "system:unauthenticated"
+	mastersGroup         = "system:masters"
+)
+
+// Authenticator finds out from a request who sends it.
+type Authenticator interface {
+	// Authenticate returns the user, nil if the request has no credential of the kind that is read here, or an error
+	// if it has one that is wrong.
+	Authenticate(r *http.Request) (*registry.User, error)
+}
+
+// Authentication is how a server's users may prove who they are.
+type Authentication struct {
+	// ClientCAs are the authorities of client certificates; nil accepts none.
+	ClientCAs *Bundle
+	// Tokens know bearer tokens; each is asked in turn.
+	Tokens []registry.TokenAuthenticator
+	// Anonymous lets requests without credentials in, as system:anonymous.
+	Anonymous bool
+}
+
+// Authenticator tries everything configured in upstream's order: client certificate, bearer token, token in a
+// WebSocket's sub-protocol, anonymous. It returns nil without error if nothing fits.
+func (a Authentication) Authenticator() Authenticator {
+	var chain authenticators
+	if a.ClientCAs != nil {
+		chain = append(chain, clientCertificate{a.ClientCAs})
+	}
+	if len(a.Tokens) > 0 {
+		tokens := Tokens(a.Tokens)
+		chain = append(chain, bearer{tokens}, webSocketProtocol{tokens})
+	}
+	return named{chain, a.Anonymous}
+}
+
+// authenticators are tried in order. A wrong credential counts only if no other is right.
+type authenticators []Authenticator
+
+func (chain authenticators) Authenticate(r *http.Request) (*registry.User, error) {
+	var errs []error
+	for _, one := range chain {
+		user, err := one.Authenticate(r)
+		if user != nil {
+			return user, nil
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+// named puts those who proved who they are into system:authenticated, and names those who tried nothing anonymous.
+type named struct {
+	next      Authenticator
+	anonymous bool
+}
+
+func (n named) Authenticate(r *http.Request) (*registry.User, error) {
+	user, err := n.next.Authenticate(r)
+	switch {
+	case err != nil:
+		return nil, err
+	case user != nil:
+		return authenticated(user), nil
+	case n.anonymous:
+		return &registry.User{Name: anonymousUser, Groups: []string{unauthenticatedGroup}}, nil
+	}
+	return nil, nil
+}
+
+// authenticated is the user as a member of system:authenticated, unless it is nobody after all.
+func authenticated(user *registry.User) *registry.User {
+	if user.Name == anonymousUser || slices.Contains(user.Groups, authenticatedGroup) ||
+		slices.Contains(user.Groups, unauthenticatedGroup) {
+		return user
+	}
+	member := *user
+	member.Groups = append(slices.Clip(user.Groups), authenticatedGroup)
+	return &member
+}

@@ -1,0 +1,118 @@
+package auth
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/knarr-dev/knarr/registry"
+)
+
+var errInvalidToken = errors.New("invalid bearer token")
+
+// Tokens asks each authenticator in turn whose a token is.
+type Tokens []registry.TokenAuthenticator
+
+// AuthenticateToken returns the first user that an authenticator knows; errors count only if there is none.
+func (t Tokens) AuthenticateToken(ctx context.Context, token string, audiences []string) (*registry.User, []string, error) {
+	var errs []error
+	for _, one := range t {
+		user, fit, err := one.AuthenticateToken(ctx, token, audiences)
+		if user != nil {
+			return user, fit, nil
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return nil, nil, errors.Join(errs...)
+}
+
+// known is the token's user; a token that nobody knows is an error.
+func (t Tokens) known(ctx context.Context, token string) (*registry.User, error) {
+	user, _, err := t.AuthenticateToken(ctx, token, nil)
+	if user == nil && err == nil {
+		err = errInvalidToken
+	}
+	return user, err
+}
+
+// bearer reads the Authorization header.
+type bearer struct{ tokens Tokens }
+
+func (b bearer) Authenticate(r *http.Request) (*registry.User, error) {
+	scheme, rest, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
+	token, _, _ := strings.Cut(rest, " ")
+	if !strings.EqualFold(scheme, "bearer") || token == "" {
+		return nil, nil
+	}
+	user, err := b.tokens.known(r.Context(), token)
+	if user != nil {
+		r.Header.Del("Authorization")
+	}
+	return user, err
+}
+
+const (
+	protocolHeader = "Sec-Websocket-Protocol"
+	bearerProtocol = "base64url.bearer.authorization.k8s.io."
+)
+
+// webSocketProtocol reads a token that a browser's WebSocket, which cannot set headers, hands over as the name of a
+// sub-protocol: base64url.bearer.authorization.k8s.io.<token in base64url>. Another sub-protocol has to be offered
+// with it, for the server to choose.
+type webSocketProtocol struct{ tokens Tokens }
+
+func (w webSocketProtocol) Authenticate(r *http.Request) (*registry.User, error) {
+	if !isWebSocket(r) {
+		return nil, nil
+	}
+	token, others, err := protocolToken(r.Header[protocolHeader])
+	if token == "" || err != nil {
+		return nil, err
+	}
+	user, err := w.tokens.known(r.Context(), token)
+	if user != nil {
+		r.Header.Set(protocolHeader, strings.Join(others, ","))
+	}
+	return user, err
+}
+
+func isWebSocket(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") &&
+		strings.Contains(strings.ToLower(r.Header.Get("Connection")), "upgrade")
+}
+
+// protocolToken finds the token among the offered sub-protocols, and returns the others.
+func protocolToken(headers []string) (token string, others []string, err error) {
+	seen := false
+	for protocol := range strings.SplitSeq(strings.Join(headers, ","), ",") {
+		protocol = strings.TrimSpace(protocol)
+		encoded, ok := strings.CutPrefix(protocol, bearerProtocol)
+		if !ok {
+			if protocol != "" {
+				others = append(others, protocol)
+			}
+			continue
+		}
+		if seen {
+			return "", nil, errors.New("multiple base64.bearer.authorization tokens specified")
+		}
+		seen = true
+		raw, err := base64.RawURLEncoding.DecodeString(encoded)
+		if err != nil {
+			return "", nil, errors.New("invalid base64.bearer.authorization token encoding")
+		}
+		if !utf8.Valid(raw) {
+			return "", nil, errors.New("invalid base64.bearer.authorization token")
+		}
+		token = string(raw)
+	}
+	if token != "" && len(others) == 0 {
+		return "", nil, errors.New("missing additional subprotocol")
+	}
+	return token, others, nil
+}

@@ -1,0 +1,104 @@
+package auth
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"sync/atomic"
+)
+
+// Certificate is a pair of files, certificate and key, that may change while it is in use.
+type Certificate struct {
+	certFile, keyFile string
+	current           atomic.Pointer[pair]
+}
+
+// pair is what the files held when they were read.
+type pair struct {
+	cert, key []byte
+	parsed    *tls.Certificate
+}
+
+// OpenCertificate reads a certificate and its key, in PEM.
+func OpenCertificate(certFile, keyFile string) (*Certificate, error) {
+	c := &Certificate{certFile: certFile, keyFile: keyFile}
+	return c, c.reload()
+}
+
+// Get is today's certificate, in the form of tls.Config.GetCertificate.
+func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return c.current.Load().parsed, nil
+}
+
+// GetForServer is today's certificate, in the form of tls.Config.GetClientCertificate.
+func (c *Certificate) GetForServer(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	return c.current.Load().parsed, nil
+}
+
+// PEM returns what the two files hold.
+func (c *Certificate) PEM() (cert, key []byte) {
+	p := c.current.Load()
+	return p.cert, p.key
+}
+
+// reload takes changed files into use. Files that do not fit together, as between two writes, leave the old pair.
+func (c *Certificate) reload() error {
+	cert, err := os.ReadFile(c.certFile)
+	if err != nil {
+		return err
+	}
+	key, err := os.ReadFile(c.keyFile)
+	if err != nil {
+		return err
+	}
+	if old := c.current.Load(); old != nil && bytes.Equal(old.cert, cert) && bytes.Equal(old.key, key) {
+		return nil
+	}
+	parsed, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
+	}
+	c.current.Store(&pair{cert: cert, key: key, parsed: &parsed})
+	return nil
+}
+
+// Bundle is a file of authorities that may change while it is in use.
+type Bundle struct {
+	path    string
+	current atomic.Pointer[authorities]
+}
+
+type authorities struct {
+	pem  []byte
+	pool *x509.CertPool
+}
+
+// OpenBundle reads authorities' certificates, in PEM.
+func OpenBundle(path string) (*Bundle, error) {
+	b := &Bundle{path: path}
+	return b, b.reload()
+}
+
+// Pool are today's authorities. Callers do not change it.
+func (b *Bundle) Pool() *x509.CertPool { return b.current.Load().pool }
+
+// PEM is what the file holds.
+func (b *Bundle) PEM() []byte { return b.current.Load().pem }
+
+func (b *Bundle) reload() error {
+	data, err := os.ReadFile(b.path)
+	if err != nil {
+		return err
+	}
+	if old := b.current.Load(); old != nil && bytes.Equal(old.pem, data) {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return fmt.Errorf("no certificates in %s", b.path)
+	}
+	b.current.Store(&authorities{pem: data, pool: pool})
+	return nil
+}

@@ -1,0 +1,20 @@
+// Package auth says who is asking, whether they may, and makes the keys by which that is known.
+//
+// Authentication. An Authenticator reads one kind of credential from a request: a client certificate, a bearer token.
+// They are tried in upstream's order (see Authentication.Authenticator). The first user found is the one; a
+// credential that is present and wrong spoils the request, unless a later one is right; a request without any
+// credential is anonymous. A bearer token is removed from the request once it is understood, so that nothing behind
+// can pass it on.
+//
+// Authorization. Authorizers are asked in turn until one allows or denies; if none does, the request is refused.
+// The group system:masters is asked for first and may do everything.
+//
+// PKI. Below one directory live three authorities (the cluster's, the front proxy's, etcd's), the certificates that
+// they issue and the key that signs service account tokens: all ECDSA P-256, in kubeadm's file names. Open makes what
+// is missing and keeps what is there; PKI.Run renews certificates, and reads changed files again, while the server
+// runs: who needs a certificate asks for it at every handshake and never keeps one. A renewal keeps the key, so that a
+// crash between two files cannot leave a pair that does not match.
+//
+// Package auth does not import server. It answers to it, and to access reviews, through the interfaces that package
+// registry declares.
+package auth

@@ -1,0 +1,207 @@
+package auth
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Names are those under which a server is called, beside localhost and the kubernetes Service's.
+type Names struct {
+	Hosts []string // of the machine
+	IPs   []net.IP // of the machine, and the Service's
+	// ClusterDomain is the end of Services' DNS names; empty means cluster.local.
+	ClusterDomain string
+}
+
+// PKI is the keys and certificates of a cluster, in one directory.
+type PKI struct {
+	dir         string
+	log         *slog.Logger
+	authorities []*authority
+	leaves      []leaf
+	watched     []reloader
+	onRenewal   []func() error
+
+	// Serving is what the API server shows to clients.
+	Serving *Certificate
+	// Kubelet is what the API server shows to nodes.
+	Kubelet *Certificate
+	// Proxy is what the API server shows to aggregated API servers.
+	Proxy *Certificate
+	// Admin is the certificate of a member of system:masters.
+	Admin *Certificate
+	// Authority issues the above, all but Proxy.
+	Authority *Bundle
+	// ProxyAuthority issues Proxy.
+	ProxyAuthority *Bundle
+	// ServiceAccountKey signs the tokens of service accounts.
+	ServiceAccountKey *ecdsa.PrivateKey
+}
+
+// reloader is a file or two that may change.
+type reloader interface{ reload() error }
+
+// Open makes what is missing in the directory, and reads it.
+func Open(dir string, names Names, log *slog.Logger) (*PKI, error) {
+	p := &PKI{dir: strings.TrimSuffix(dir, "/") + "/", log: log}
+	cluster, proxy, err := p.openAuthorities()
+	if err != nil {
+		return nil, err
+	}
+	p.leaves = []leaf{
+		servingLeaf(cluster, names),
+		{file: "apiserver-kubelet-client", issuer: cluster, name: "kube-apiserver-kubelet-client", groups: []string{mastersGroup}, usage: x509.ExtKeyUsageClientAuth},
+		{file: "front-proxy-client", issuer: proxy, name: "front-proxy-client", usage: x509.ExtKeyUsageClientAuth},
+		{file: "admin", issuer: cluster, name: "kubernetes-admin", groups: []string{mastersGroup}, usage: x509.ExtKeyUsageClientAuth},
+	}
+	if _, err := p.renew(time.Now()); err != nil {
+		return nil, err
+	}
+	if err := p.openFiles(); err != nil {
+		return nil, err
+	}
+	if p.ServiceAccountKey, err = openKey(p.dir + "sa.key"); err != nil {
+		return nil, err
+	}
+	return p, keepFile(p.dir+"sa.pub", encodePublicKey(&p.ServiceAccountKey.PublicKey), 0o644)
+}
+
+// openAuthorities opens the three, of which etcd's stands alone: an embedded etcd has no listener to authenticate.
+func (p *PKI) openAuthorities() (cluster, proxy *authority, err error) {
+	for _, one := range []struct{ file, name string }{
+		{"ca", "kubernetes"}, {"front-proxy-ca", "front-proxy-ca"}, {"etcd/ca", "etcd-ca"},
+	} {
+		a, err := openAuthority(p.dir+one.file, one.name)
+		if err != nil {
+			return nil, nil, err
+		}
+		p.authorities = append(p.authorities, a)
+	}
+	return p.authorities[0], p.authorities[1], nil
+}
+
+func (p *PKI) openFiles() error {
+	for _, one := range []struct {
+		file string
+		into **Certificate
+	}{{"apiserver", &p.Serving}, {"apiserver-kubelet-client", &p.Kubelet}, {"front-proxy-client", &p.Proxy}, {"admin", &p.Admin}} {
+		c, err := OpenCertificate(p.dir+one.file+".crt", p.dir+one.file+".key")
+		if err != nil {
+			return err
+		}
+		*one.into = c
+		p.Watch(c)
+	}
+	for _, one := range []struct {
+		file string
+		into **Bundle
+	}{{"ca", &p.Authority}, {"front-proxy-ca", &p.ProxyAuthority}} {
+		b, err := OpenBundle(p.dir + one.file + ".crt")
+		if err != nil {
+			return err
+		}
+		*one.into = b
+		p.Watch(b)
+	}
+	return nil
+}
+
+// servingLeaf names the API server in every way in which clients inside and outside the cluster call it.
+func servingLeaf(issuer *authority, names Names) leaf {
+	domain := names.ClusterDomain
+	if domain == "" {
+		domain = "cluster.local"
+	}
+	dns := []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + domain, "localhost"}
+	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	for _, host := range names.Hosts {
+		if host != "" && !slices.Contains(dns, host) {
+			dns = append(dns, host)
+		}
+	}
+	for _, ip := range names.IPs {
+		if ip != nil && !ip.IsUnspecified() && !slices.ContainsFunc(ips, ip.Equal) {
+			ips = append(ips, ip)
+		}
+	}
+	return leaf{file: "apiserver", issuer: issuer, name: "kube-apiserver", usage: x509.ExtKeyUsageServerAuth, dns: dns, ips: ips}
+}
+
+// Watch adds files from elsewhere (--tls-cert-file, --client-ca-file) to those that Run reads again. Call it before Run.
+func (p *PKI) Watch(files ...reloader) { p.watched = append(p.watched, files...) }
+
+// OnRenewal adds what is to be done after certificates may have changed. Call it before Run.
+func (p *PKI) OnRenewal(do func() error) { p.onRenewal = append(p.onRenewal, do) }
+
+// renew renews what is due and returns when it wants to be called again.
+func (p *PKI) renew(now time.Time) (next time.Time, err error) {
+	for _, a := range p.authorities {
+		if err := a.renew(now); err != nil {
+			return time.Time{}, err
+		}
+		next = earlier(next, renewalOf(a.certificate))
+	}
+	for _, l := range p.leaves {
+		due, err := l.renew(p.dir, now)
+		if err != nil {
+			return time.Time{}, err
+		}
+		next = earlier(next, due)
+	}
+	return next, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// filePeriod is how often files are looked at, as upstream does.
+const filePeriod = time.Minute
+
+// Run renews certificates and reads changed files again until ctx ends. What goes wrong is logged and tried again.
+func (p *PKI) Run(ctx context.Context) {
+	tick := time.NewTicker(filePeriod)
+	defer tick.Stop()
+	var due time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if now.After(due) {
+				next, err := p.renew(now)
+				if err != nil {
+					p.log.Error("certificates are not renewed", "err", err)
+				}
+				due = next
+			}
+			if err := p.refresh(); err != nil {
+				p.log.Error("changed files are not taken into use", "err", err)
+			}
+		}
+	}
+}
+
+func (p *PKI) refresh() error {
+	for _, file := range p.watched {
+		if err := file.reload(); err != nil {
+			return err
+		}
+	}
+	for _, do := range p.onRenewal {
+		if err := do(); err != nil {
+			return fmt.Errorf("after a renewal: %w", err)
+		}
+	}
+	return nil
+}
