@@ -65,7 +65,7 @@ func overlappingPathWarnings(volumes []corev1.Volume) []string {
 				if s.Sources[j] == (corev1.VolumeProjection{}) {
 					warnings = append(warnings, fmt.Sprintf("volume %q (Projected) has no sources provided", v.Name))
 				}
-				files = append(files, projectedFiles(&s.Sources[j])...)
+				files = append(files, projectionFiles(&s.Sources[j])...)
 			}
 			tell("Projected", files)
 		}
@@ -122,8 +122,8 @@ func downwardFiles(items []corev1.DownwardAPIVolumeFile, source string) []virtua
 	return files
 }
 
-// projectedFiles are the files of one source of a projected volume.
-func projectedFiles(p *corev1.VolumeProjection) []virtualFile {
+// projectionFiles are the files of one source of a projected volume.
+func projectionFiles(p *corev1.VolumeProjection) []virtualFile {
 	switch {
 	case p.ConfigMap != nil && p.ConfigMap.Items != nil:
 		return keyFiles(p.ConfigMap.Items, fmt.Sprintf("ConfigMap %q", p.ConfigMap.Name))
