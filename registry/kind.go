@@ -53,6 +53,7 @@ type Door[P Object] struct {
 	Validate func(w *Write, obj, old P) field.ErrorList
 	Warn     func(w *Write, obj, old P) []string
 	Reset    []string
+	Only     []string
 }
 
 // Scaling gives a kind its scale sub-resource.
@@ -113,7 +114,7 @@ func (k Kind[P]) doors() []Subresource {
 		if validate == nil {
 			validate = func(*Write, Object, Object) field.ErrorList { return nil }
 		}
-		subs = append(subs, Subresource{Name: name, Verbs: d.Verbs, Reset: d.Reset,
+		subs = append(subs, Subresource{Name: name, Verbs: d.Verbs, Reset: d.Reset, Only: d.Only,
 			Prepare: change(d.Prepare), Validate: validate, Warn: judge(d.Warn)})
 	}
 	if k.Status != nil {

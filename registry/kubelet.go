@@ -17,6 +17,8 @@ import (
 type Kubelet struct {
 	// Transport shows kubelets the API server's client certificate.
 	Transport http.RoundTripper
+	// Insecure is Transport without a look at the kubelet's certificate, for logs that were asked for in spite of it.
+	Insecure http.RoundTripper
 	// Proxy reaches pods, services and other ports of nodes; it trusts any certificate, for nobody vouches for those.
 	Proxy http.RoundTripper
 	// AddressTypes are the node's addresses to try, best first; nil means upstream's order.

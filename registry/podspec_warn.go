@@ -42,7 +42,7 @@ func podSpecWarnings(path *field.Path, spec *corev1.PodSpec, meta *metav1.Object
 func nodeChoiceWarnings(path *field.Path, spec *corev1.PodSpec) []string {
 	var warnings []string
 	for _, label := range sortedKeys(spec.NodeSelector) {
-		if advice := nodeLabelAdvice(label); advice != "" {
+		if advice, former := deprecatedNodeLabel(label); former {
 			warnings = append(warnings, fmt.Sprintf("%s: %s", path.Child("nodeSelector").Key(label), advice))
 		}
 	}
@@ -53,14 +53,13 @@ func nodeChoiceWarnings(path *field.Path, spec *corev1.PodSpec) []string {
 	path = path.Child("affinity", "nodeAffinity")
 	if required := affinity.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
 		terms := path.Child("requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms")
-		for i := range required.NodeSelectorTerms {
-			warnings = append(warnings, nodeSelectorTermWarnings(&required.NodeSelectorTerms[i], false, terms.Index(i))...)
+		for i, term := range required.NodeSelectorTerms {
+			warnings = append(warnings, warnNodeSelectorTerm(term, false, terms.Index(i))...)
 		}
 	}
 	preferred := path.Child("preferredDuringSchedulingIgnoredDuringExecution")
-	for i := range affinity.PreferredDuringSchedulingIgnoredDuringExecution {
-		term := &affinity.PreferredDuringSchedulingIgnoredDuringExecution[i].Preference
-		warnings = append(warnings, nodeSelectorTermWarnings(term, true, preferred.Index(i).Child("preference"))...)
+	for i, term := range affinity.PreferredDuringSchedulingIgnoredDuringExecution {
+		warnings = append(warnings, warnNodeSelectorTerm(term.Preference, true, preferred.Index(i).Child("preference"))...)
 	}
 	return warnings
 }
@@ -68,7 +67,7 @@ func nodeChoiceWarnings(path *field.Path, spec *corev1.PodSpec) []string {
 func topologySpreadWarnings(path *field.Path, constraints []corev1.TopologySpreadConstraint) []string {
 	var warnings []string
 	for i, c := range constraints {
-		if advice := nodeLabelAdvice(c.TopologyKey); advice != "" {
+		if advice, former := deprecatedNodeLabel(c.TopologyKey); former {
 			warnings = append(warnings, fmt.Sprintf("%s: %s is %s", path.Index(i).Child("topologyKey"), c.TopologyKey, advice))
 		}
 		warnings = append(warnings, nullSelectorWarnings(path.Index(i).Child("labelSelector"), c.LabelSelector)...)

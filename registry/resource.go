@@ -91,6 +91,9 @@ type Resource struct {
 	// Fields are the selectable fields besides metadata.name and metadata.namespace.
 	Fields []store.Field
 
+	// Answer replies to a create of a resource that is not stored: reviews, bindings.
+	Answer func(ctx context.Context, w *Write, obj Object) (Object, error)
+
 	Subresources []Subresource
 }
 
@@ -126,6 +129,9 @@ type Subresource struct {
 	Validate func(w *Write, obj, old Object) field.ErrorList
 	Warn     func(w *Write, obj, old Object) []string
 	Reset    []string // fields that this door cannot own
+	// Only lists the fields that this door can own, where Reset would have to list all others; "*" stands for any item
+	// ("spec.containers.*.resources").
+	Only []string
 
 	// Get, update and patch of the object's Scale.
 	Scale *Scale
@@ -134,7 +140,8 @@ type Subresource struct {
 	New    func() Object
 	Create func(ctx context.Context, w *Write, name string, body Object) (Object, error)
 
-	// Connect streams to a node: it returns where (log, exec, attach, portforward, proxy).
+	// Connect streams to a node: it returns where (log, exec, attach, portforward, proxy). No location and no error
+	// mean that there is nothing to stream: 204 No Content.
 	Connect func(ctx context.Context, w *Write, name string, request *http.Request) (*Location, error)
 }
 
@@ -182,6 +189,9 @@ type Write struct {
 	Now         time.Time
 	// Warn adds a Warning header to the answer.
 	Warn func(text string)
+	// Delete removes another object as a DELETE request would: preconditions, grace period, propagation, finalizers,
+	// dry run. It asks no admission. Evictions use it.
+	Delete func(ctx context.Context, row *Resource, key store.Key, options *metav1.DeleteOptions) error
 }
 
 // User is who asks, as authentication found out.
