@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -35,4 +37,15 @@ func textColumn(name, about string) metav1.TableColumnDefinition {
 // wideColumn is a text column that kubectl shows with -o wide only.
 func wideColumn(name, about string) metav1.TableColumnDefinition {
 	return metav1.TableColumnDefinition{Name: name, Type: "string", Priority: 1, Description: about}
+}
+
+// PlainTable is the table of kinds that have no columns of their own: name and time of creation.
+func PlainTable() ([]metav1.TableColumnDefinition, func(Object) []any) {
+	columns := []metav1.TableColumnDefinition{
+		nameColumn(),
+		{Name: "Created At", Type: "date", Description: doc(metav1.ObjectMeta{}, "creationTimestamp")},
+	}
+	return columns, func(o Object) []any {
+		return []any{o.GetName(), o.GetCreationTimestamp().UTC().Format(time.RFC3339)}
+	}
 }

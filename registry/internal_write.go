@@ -6,8 +6,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/knarr-dev/knarr/registry/store"
 )
@@ -22,23 +20,22 @@ const fieldManager = "kube-apiserver"
 // Create stores a new object; AlreadyExists if there is one.
 func (r *Registry) Create(ctx context.Context, row *Resource, obj Object) (Object, error) {
 	w := r.ownWrite(row, "create", "", obj.GetNamespace())
-	row.fillIn(obj)
-	obj.SetUID(uuid.NewUUID())
-	obj.SetCreationTimestamp(metav1.NewTime(w.Now.Truncate(time.Second)))
+	row.Complete(obj)
+	w.FillSystemFields(obj)
 	obj, err := w.own(obj, nil)
 	if err != nil {
 		return nil, err
 	}
-	finish, err := w.begin(ctx, obj, nil)
+	finish, err := w.Begin(ctx, obj, nil)
 	if err != nil {
 		return nil, err
 	}
 	stored := false
 	defer func() { finish(stored) }()
-	if err := w.settle(obj, nil, row.Prepare, row.Validate); err != nil {
+	if err := w.SettleNew(obj); err != nil {
 		return nil, err
 	}
-	entry, err := r.Store(row.Group, row.Plural).Create(ctx, objectKey(obj), obj, row.life(obj))
+	entry, err := r.Store(row.Group, row.Plural).Create(ctx, objectKey(obj), obj, row.Life(obj))
 	if err != nil {
 		return nil, err
 	}
@@ -50,12 +47,7 @@ func (r *Registry) Create(ctx context.Context, row *Resource, obj Object) (Objec
 // change gets a copy; it may be called several times.
 func (r *Registry) Update(ctx context.Context, row *Resource, door string, key store.Key, change func(Object) error) (Object, error) {
 	w := r.ownWrite(row, "update", door, key.Namespace)
-	prepare, validate := row.Prepare, row.Validate
-	for _, s := range row.Subresources {
-		if door != "" && s.Name == door {
-			prepare, validate = s.Prepare, s.Validate
-		}
-	}
+	sub := row.Subresource(door)
 	finish, stored := func(bool) {}, false
 	defer func() { finish(stored) }()
 	entry, err := r.Store(row.Group, row.Plural).Update(ctx, key, func(current *store.Entry) (store.Outcome, error) {
@@ -72,20 +64,20 @@ func (r *Registry) Update(ctx context.Context, row *Resource, door string, key s
 		if err := change(obj); err != nil || equal(obj, old) {
 			return store.Outcome{}, err
 		}
-		row.fillIn(obj)
+		row.Complete(obj)
 		if obj, err = w.own(obj, old); err != nil {
 			return store.Outcome{}, err
 		}
 		if door == "" {
-			if finish, err = w.begin(ctx, obj, old); err != nil {
+			if finish, err = w.Begin(ctx, obj, old); err != nil {
 				finish = func(bool) {}
 				return store.Outcome{}, err
 			}
 		}
-		if err := w.settle(obj, old, prepare, validate); err != nil {
+		if err := w.SettleChange(sub, obj, old); err != nil {
 			return store.Outcome{}, err
 		}
-		return store.Outcome{Put: obj, TTL: row.life(obj)}, nil
+		return store.Outcome{Put: obj, TTL: row.Life(obj)}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -153,53 +145,6 @@ func (w *Write) own(obj, old Object) (Object, error) {
 		return obj, nil
 	}
 	return w.Registry.Manage(w, obj, old, fieldManager)
-}
-
-// fillIn fills in what a client need not say.
-func (r *Resource) fillIn(obj Object) {
-	if r.Default != nil {
-		r.Default(obj)
-	}
-	if r.Normalize != nil {
-		r.Normalize(obj)
-	}
-}
-
-// begin runs the row's Begin, if it has one; the returned function is never nil unless there is an error.
-func (w *Write) begin(ctx context.Context, obj, old Object) (func(stored bool), error) {
-	finish := func(bool) {}
-	if w.Resource.Begin == nil {
-		return finish, nil
-	}
-	f, err := w.Resource.Begin(ctx, w, obj, old)
-	if f != nil {
-		finish = f
-	}
-	return finish, err
-}
-
-// settle runs what stands between Begin and the store.
-func (w *Write) settle(obj, old Object, prepare func(*Write, Object, Object), validate func(*Write, Object, Object) field.ErrorList) error {
-	if prepare != nil {
-		prepare(w, obj, old)
-	}
-	if validate != nil {
-		if errs := validate(w, obj, old); len(errs) > 0 {
-			return apierrors.NewInvalid(w.Resource.GroupKind(), obj.GetName(), errs)
-		}
-	}
-	if w.Resource.Canonicalize != nil {
-		w.Resource.Canonicalize(obj)
-	}
-	return nil
-}
-
-// life is how long the object lives in the store; zero is for ever.
-func (r *Resource) life(obj Object) time.Duration {
-	if r.TimeToLive == nil {
-		return 0
-	}
-	return r.TimeToLive(obj)
 }
 
 func objectKey(obj Object) store.Key {

@@ -68,7 +68,12 @@ type Scaling[P Object] struct {
 func (k Kind[P]) row() *Resource {
 	r := k.Resource
 	elem := reflect.TypeFor[P]().Elem()
-	r.New = func() Object { return reflect.New(elem).Interface().(Object) }
+	kind := r.GroupKind().WithVersion(r.Hub().Name)
+	r.New = func() Object {
+		o := reflect.New(elem).Interface().(Object)
+		o.GetObjectKind().SetGroupVersionKind(kind)
+		return o
+	}
 	if r.Verbs == nil {
 		r.Verbs = StandardVerbs()
 	}

@@ -57,11 +57,25 @@ func (r *Registry) Install(rows ...*Resource) {
 			s.rows = append(s.rows, row)
 		}
 		s.byName[gr] = row
+		s.number(row)
 		if row.Prefix != "" {
 			s.stores[gr] = r.open(s, row)
 		}
 	}
 	r.now.Store(s)
+}
+
+// number gives the row's versions their slots: those that rows with the same store have not taken.
+func (s *snapshot) number(row *Resource) {
+	next := 0
+	for _, other := range s.rows {
+		if other != row && other.Prefix == row.Prefix {
+			next += len(other.Versions)
+		}
+	}
+	for i := range row.Versions {
+		row.Versions[i].Slot = next + i
+	}
 }
 
 // open returns the store of a row: that of the row which keeps its objects under the same prefix, else a new one.
@@ -143,7 +157,7 @@ func (r *Resource) Hub() *Version {
 
 // today brings an object read from etcd to today's form.
 func (r *Resource) today(reg *Registry, o Object) {
-	r.fillIn(o)
+	r.Complete(o)
 	if r.Repair != nil {
 		r.Repair(reg, o)
 	}

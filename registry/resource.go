@@ -52,6 +52,12 @@ type Resource struct {
 	// Reset lists the fields ("status", "metadata.name") that writers of the main resource cannot own.
 	Reset []string
 
+	// UpdateMeta says what the kind checks of metadata when an object is updated.
+	UpdateMeta MetaRules
+	// UnknownField is the text of the error about a field that cannot be selected, with %s or %q for its path; empty is
+	// the text of most kinds.
+	UnknownField string
+
 	// ValidateName checks metadata.name; asPrefix is true for generateName. Nil means any path segment.
 	ValidateName func(name string, asPrefix bool) []string
 
@@ -112,6 +118,8 @@ type Version struct {
 	Fields map[string]string
 	// Warning is sent with every answer of a deprecated version.
 	Warning string
+	// Slot tells the versions apart that share a store. The Registry numbers them.
+	Slot int
 }
 
 // A Subresource is another door to an object: a row of its own under the resource's name.
@@ -159,6 +167,16 @@ type Location struct {
 	Transport http.RoundTripper
 	Upgrade   bool // a stream that must be upgraded (exec, attach, portforward)
 	Stream    bool // flush every write (log with follow)
+}
+
+// Subresource is the sub-resource of that name; nil if there is none.
+func (r *Resource) Subresource(name string) *Subresource {
+	for i := range r.Subresources {
+		if r.Subresources[i].Name == name {
+			return &r.Subresources[i]
+		}
+	}
+	return nil
 }
 
 // StandardVerbs are those of most stored resources, in the order of discovery.

@@ -1,0 +1,157 @@
+package registry
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// The middle of every write, a client's or the server's own: what happens to an object between the moment at which it
+// is what the writer wants, and the store. The order is upstream's and shows in answers: create reports the kind's
+// errors and, if there are none, those of the metadata; update reports both together.
+
+// MetaRules says what the kind's own validation checks of metadata when an object is updated. The rules are checked
+// for all kinds before; that a kind checks them again shows in the number of causes.
+type MetaRules int
+
+const (
+	UpdateRules          MetaRules = iota // those of an update
+	UpdateAndCreateRules                  // those of an update and those of a create
+	NoRules
+)
+
+// FillSystemFields gives a new object its identity.
+func (w *Write) FillSystemFields(obj Object) {
+	obj.SetUID(uuid.NewUUID())
+	obj.SetCreationTimestamp(metav1.NewTime(w.Now.Truncate(time.Second)))
+	obj.SetDeletionTimestamp(nil)
+	obj.SetDeletionGracePeriodSeconds(nil)
+	obj.SetSelfLink("")
+}
+
+// Begin runs the row's Begin, if it has one; the returned function is never nil unless there is an error.
+func (w *Write) Begin(ctx context.Context, obj, old Object) (finish func(stored bool), err error) {
+	finish = func(bool) {}
+	if w.Resource.Begin == nil {
+		return finish, nil
+	}
+	f, err := w.Resource.Begin(ctx, w, obj, old)
+	if f != nil {
+		finish = f
+	}
+	return finish, err
+}
+
+// SettleNew prepares and validates a new object.
+func (w *Write) SettleNew(obj Object) error {
+	row := w.Resource
+	if row.Prepare != nil {
+		row.Prepare(w, obj, nil)
+	}
+	metadata := field.NewPath("metadata")
+	var errs field.ErrorList
+	if row.ValidateName != nil {
+		errs = apivalidation.ValidateObjectMetaAccessor(obj, row.Namespaced, row.ValidateName, metadata)
+	}
+	if row.Validate != nil {
+		errs = append(errs, row.Validate(w, obj, nil)...)
+	}
+	if len(errs) == 0 {
+		errs = apivalidation.ValidateObjectMetaAccessor(obj, row.Namespaced, pathvalidation.ValidatePathSegmentName, metadata)
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(row.GroupKind(), obj.GetName(), errs)
+	}
+	w.finish(row.Warn, obj, nil)
+	return nil
+}
+
+// SettleChange prepares and validates a changed object that is written through a door: the resource itself (nil), or
+// a sub-resource that updates the object.
+func (w *Write) SettleChange(door *Subresource, obj, old Object) error {
+	row := w.Resource
+	prepare, validate, warn := row.Prepare, row.Validate, row.Warn
+	if door != nil {
+		prepare, validate, warn = door.Prepare, door.Validate, door.Warn
+	}
+	obj.SetGeneration(old.GetGeneration())
+	if prepare != nil {
+		prepare(w, obj, old)
+	}
+	keepSystemFields(obj, old, w.Now)
+	errs := w.checkMetadata(obj, old)
+	if validate != nil {
+		errs = append(errs, validate(w, obj, old)...)
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(row.GroupKind(), obj.GetName(), errs)
+	}
+	w.finish(warn, obj, old)
+	return nil
+}
+
+// keepSystemFields restores what no update may change.
+func keepSystemFields(obj, old Object, now time.Time) {
+	if obj.GetUID() == "" {
+		obj.SetUID(old.GetUID())
+	}
+	if created := old.GetCreationTimestamp(); created.IsZero() {
+		obj.SetCreationTimestamp(metav1.NewTime(now.Truncate(time.Second)))
+	} else {
+		obj.SetCreationTimestamp(created)
+	}
+	obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
+	obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	obj.SetSelfLink("")
+}
+
+// checkMetadata is what all kinds check of an updated object's metadata, and what the kind checks again.
+func (w *Write) checkMetadata(obj, old Object) field.ErrorList {
+	row, metadata := w.Resource, field.NewPath("metadata")
+	errs := apivalidation.ValidateObjectMetaAccessor(obj, row.Namespaced, pathvalidation.ValidatePathSegmentName, metadata)
+	update := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metadata)
+	errs = append(errs, update...)
+	if row.UpdateMeta != NoRules {
+		errs = append(errs, update...)
+	}
+	if row.UpdateMeta == UpdateAndCreateRules && row.ValidateName != nil {
+		errs = append(errs, apivalidation.ValidateObjectMetaAccessor(obj, row.Namespaced, row.ValidateName, metadata)...)
+	}
+	return errs
+}
+
+// finish warns the writer and brings the object to its stored form.
+func (w *Write) finish(warn func(w *Write, obj, old Object) []string, obj, old Object) {
+	if warn != nil {
+		for _, text := range warn(w, obj, old) {
+			w.Warn(text)
+		}
+	}
+	if w.Resource.Canonicalize != nil {
+		w.Resource.Canonicalize(obj)
+	}
+}
+
+// Complete fills in what a client need not say, and brings aliases of a field in line.
+func (r *Resource) Complete(obj Object) {
+	if r.Default != nil {
+		r.Default(obj)
+	}
+	if r.Normalize != nil {
+		r.Normalize(obj)
+	}
+}
+
+// Life is how long the object lives in the store; zero is for ever.
+func (r *Resource) Life(obj Object) time.Duration {
+	if r.TimeToLive == nil {
+		return 0
+	}
+	return r.TimeToLive(obj)
+}
