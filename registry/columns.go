@@ -1,6 +1,9 @@
 package registry
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,4 +51,20 @@ func PlainTable() ([]metav1.TableColumnDefinition, func(Object) []any) {
 	return columns, func(o Object) []any {
 		return []any{o.GetName(), o.GetCreationTimestamp().UTC().Format(time.RFC3339)}
 	}
+}
+
+// joinedSet lists the different values in order, the empty one left out.
+func joinedSet(values []string) string {
+	values = slices.Sorted(slices.Values(values))
+	values = slices.DeleteFunc(slices.Compact(values), func(v string) bool { return v == "" })
+	return strings.Join(values, ",")
+}
+
+// firstThree names three values and counts the rest.
+func firstThree(all []string) string {
+	const shown = 3
+	if len(all) > shown {
+		return fmt.Sprintf("%s + %d more...", strings.Join(all[:shown], ","), len(all)-shown)
+	}
+	return strings.Join(all, ",")
 }

@@ -10,6 +10,8 @@ func Builtin() []*Resource {
 func core() []*Resource {
 	return []*Resource{
 		configMap(),
+		endpoints(),
+		namespace(),
 	}
 }
 
@@ -17,8 +19,18 @@ func apps() []*Resource        { return nil }
 func batch() []*Resource       { return nil }
 func autoscaling() []*Resource { return nil }
 func policy() []*Resource      { return nil }
-func networking() []*Resource  { return nil }
-func storage() []*Resource     { return nil }
-func identity() []*Resource    { return nil }
-func extension() []*Resource   { return nil }
-func cluster() []*Resource     { return nil }
+func networking() []*Resource {
+	return []*Resource{
+		ingressClass(),
+		ingress(),
+		ipAddress(),
+		networkPolicy(),
+		serviceCIDR(),
+		endpointSlice(),
+	}
+}
+
+func storage() []*Resource   { return nil }
+func identity() []*Resource  { return nil }
+func extension() []*Resource { return nil }
+func cluster() []*Resource   { return nil }
