@@ -54,6 +54,8 @@ type Door[P Object] struct {
 	Warn     func(w *Write, obj, old P) []string
 	Reset    []string
 	Only     []string
+
+	UpdateMeta MetaRules
 }
 
 // Scaling gives a kind its scale sub-resource.
@@ -120,7 +122,7 @@ func (k Kind[P]) doors() []Subresource {
 			validate = func(*Write, Object, Object) field.ErrorList { return nil }
 		}
 		subs = append(subs, Subresource{Name: name, Verbs: d.Verbs, Reset: d.Reset, Only: d.Only,
-			Prepare: change(d.Prepare), Validate: validate, Warn: judge(d.Warn)})
+			Prepare: change(d.Prepare), Validate: validate, Warn: judge(d.Warn), UpdateMeta: d.UpdateMeta})
 	}
 	if k.Status != nil {
 		add("status", *k.Status)

@@ -54,6 +54,8 @@ type Resource struct {
 
 	// UpdateMeta says what the kind checks of metadata when an object is updated.
 	UpdateMeta MetaRules
+	// PlainFinalizers allows finalizers without a qualified name.
+	PlainFinalizers bool
 	// UnknownField is the text of the error about a field that cannot be selected, with %s or %q for its path; empty is
 	// the text of most kinds.
 	UnknownField string
@@ -137,6 +139,8 @@ type Subresource struct {
 	Validate func(w *Write, obj, old Object) field.ErrorList
 	Warn     func(w *Write, obj, old Object) []string
 	Reset    []string // fields that this door cannot own
+	// UpdateMeta says what is checked of metadata through this door.
+	UpdateMeta MetaRules
 	// Only lists the fields that this door can own, where Reset would have to list all others; "*" stands for any item
 	// ("spec.containers.*.resources").
 	Only []string

@@ -2,8 +2,10 @@ package registry
 
 import (
 	"context"
+	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
@@ -23,8 +25,25 @@ type MetaRules int
 const (
 	UpdateRules          MetaRules = iota // those of an update
 	UpdateAndCreateRules                  // those of an update and those of a create
+	CreateRules                           // those of a create
+	CreateRulesTwice                      // those of a create, two times
 	NoRules
 )
+
+// times says how often each set of rules is checked again.
+func (m MetaRules) times() (update, create int) {
+	switch m {
+	case UpdateRules:
+		return 1, 0
+	case UpdateAndCreateRules:
+		return 1, 1
+	case CreateRules:
+		return 0, 1
+	case CreateRulesTwice:
+		return 0, 2
+	}
+	return 0, 0
+}
 
 // FillSystemFields gives a new object its identity.
 func (w *Write) FillSystemFields(obj Object) {
@@ -58,6 +77,7 @@ func (w *Write) SettleNew(obj Object) error {
 	var errs field.ErrorList
 	if row.ValidateName != nil {
 		errs = apivalidation.ValidateObjectMetaAccessor(obj, row.Namespaced, row.ValidateName, metadata)
+		errs = append(errs, row.checkFinalizers(obj, metadata.Child("finalizers"))...)
 	}
 	if row.Validate != nil {
 		errs = append(errs, row.Validate(w, obj, nil)...)
@@ -85,7 +105,7 @@ func (w *Write) SettleChange(door *Subresource, obj, old Object) error {
 		prepare(w, obj, old)
 	}
 	keepSystemFields(obj, old, w.Now)
-	errs := w.checkMetadata(obj, old)
+	errs := w.checkMetadata(door, obj, old)
 	if validate != nil {
 		errs = append(errs, validate(w, obj, old)...)
 	}
@@ -112,16 +132,43 @@ func keepSystemFields(obj, old Object, now time.Time) {
 }
 
 // checkMetadata is what all kinds check of an updated object's metadata, and what the kind checks again.
-func (w *Write) checkMetadata(obj, old Object) field.ErrorList {
+func (w *Write) checkMetadata(door *Subresource, obj, old Object) field.ErrorList {
 	row, metadata := w.Resource, field.NewPath("metadata")
 	errs := apivalidation.ValidateObjectMetaAccessor(obj, row.Namespaced, pathvalidation.ValidatePathSegmentName, metadata)
-	update := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metadata)
-	errs = append(errs, update...)
-	if row.UpdateMeta != NoRules {
-		errs = append(errs, update...)
+	changes := apivalidation.ValidateObjectMetaAccessorUpdate(obj, old, metadata)
+	errs = append(errs, changes...)
+	rules := row.UpdateMeta
+	if door != nil {
+		rules = door.UpdateMeta
 	}
-	if row.UpdateMeta == UpdateAndCreateRules && row.ValidateName != nil {
+	update, create := rules.times()
+	finalizers := row.checkFinalizers(obj, metadata.Child("finalizers"))
+	for range update {
+		errs = append(append(errs, changes...), finalizers...)
+	}
+	if row.ValidateName == nil {
+		return errs
+	}
+	for range create {
 		errs = append(errs, apivalidation.ValidateObjectMetaAccessor(obj, row.Namespaced, row.ValidateName, metadata)...)
+		errs = append(errs, finalizers...)
+	}
+	return errs
+}
+
+// checkFinalizers wants qualified names, save of the garbage collector's own and that of namespaces.
+func (r *Resource) checkFinalizers(obj Object, path *field.Path) field.ErrorList {
+	if r.PlainFinalizers {
+		return nil
+	}
+	var errs field.ErrorList
+	for i, name := range obj.GetFinalizers() {
+		switch {
+		case strings.Contains(name, "/"):
+		case name == string(corev1.FinalizerKubernetes), name == metav1.FinalizerOrphanDependents, name == metav1.FinalizerDeleteDependents:
+		default:
+			errs = append(errs, field.Invalid(path.Index(i), name, "name is neither a standard finalizer name nor is it fully qualified"))
+		}
 	}
 	return errs
 }
