@@ -25,8 +25,8 @@ type Authenticator interface {
 
 // Authentication is how a server's users may prove who they are.
 type Authentication struct {
-	// ClientCAs are the authorities of client certificates; nil accepts none.
-	ClientCAs *Bundle
+	// ClientCAs are the authorities of client certificates.
+	ClientCAs []*Bundle
 	// Tokens know bearer tokens; each is asked in turn.
 	Tokens []registry.TokenAuthenticator
 	// Anonymous lets requests without credentials in, as system:anonymous.
@@ -37,8 +37,8 @@ type Authentication struct {
 // WebSocket's sub-protocol, anonymous. It returns nil without error if nothing fits.
 func (a Authentication) Authenticator() Authenticator {
 	var chain authenticators
-	if a.ClientCAs != nil {
-		chain = append(chain, clientCertificate{a.ClientCAs})
+	for _, authorities := range a.ClientCAs {
+		chain = append(chain, clientCertificate{authorities})
 	}
 	if len(a.Tokens) > 0 {
 		tokens := Tokens(a.Tokens)

@@ -127,7 +127,7 @@ func TestClientCertificates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest("GET", "/", nil)
 			r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{clientWith(t, c.by.authorities[0], c.subject, c.usage)}}
-			got, err := Authentication{ClientCAs: ours.Authority}.Authenticator().Authenticate(r)
+			got, err := Authentication{ClientCAs: []*Bundle{ours.Authority}}.Authenticator().Authenticate(r)
 			if (err != nil) != c.fails {
 				t.Fatal(err)
 			}

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Kubeconfig returns the configuration of a client that trusts the authority and shows the certificate.
-func Kubeconfig(server string, authority *Bundle, client *Certificate) []byte {
+// Kubeconfig returns the configuration of a client that trusts the authorities (in PEM) and shows the certificate.
+func Kubeconfig(server string, authorities []byte, client *Certificate) []byte {
 	cert, key := client.PEM()
 	encode := base64.StdEncoding.EncodeToString
 	return fmt.Appendf(nil, `apiVersion: v1
@@ -27,7 +27,7 @@ users:
   user:
     client-certificate-data: %s
     client-key-data: %s
-`, server, encode(authority.PEM()), encode(cert), encode(key))
+`, server, encode(authorities), encode(cert), encode(key))
 }
 
 // WriteKubeconfig keeps a file readable by its owner alone up to date.

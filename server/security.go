@@ -1,0 +1,150 @@
+package server
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/knarr-dev/knarr/auth"
+	"github.com/knarr-dev/knarr/registry"
+)
+
+// security is how the server shows who it is, and knows who others are and what they may.
+type security struct {
+	pki           *auth.PKI
+	serving       *auth.Certificate
+	clientCAs     []*auth.Bundle
+	authenticator auth.Authenticator
+	tokens        auth.Tokens
+	authorizer    registry.Authorizer
+}
+
+// openSecurity makes or reads keys and certificates, and writes the admin's kubeconfig.
+func openSecurity(c *Config, network registry.Network, log *slog.Logger) (*security, error) {
+	pki, err := auth.Open(filepath.Join(c.DataDir, "pki"), serverNames(c, network), log)
+	if err != nil {
+		return nil, err
+	}
+	s := &security{pki: pki, serving: pki.Serving, clientCAs: []*auth.Bundle{pki.Authority}}
+	if err := s.openFiles(c); err != nil {
+		return nil, err
+	}
+	if c.TokenAuthFile != "" {
+		file, err := auth.ReadTokenFile(c.TokenAuthFile, log)
+		if err != nil {
+			return nil, err
+		}
+		s.tokens = append(s.tokens, file)
+	}
+	s.authenticator = auth.Authentication{ClientCAs: s.clientCAs, Tokens: s.tokens, Anonymous: c.AnonymousAuth}.Authenticator()
+	if s.authorizer, err = auth.NewAuthorizer(c.AuthorizationMode); err != nil {
+		return nil, fmt.Errorf("--authorization-mode: %w", err)
+	}
+	write := func() error { return s.writeKubeconfig(c) }
+	pki.OnRenewal(write)
+	return s, write()
+}
+
+// openFiles reads the certificates that are configured in place of the cluster's own.
+func (s *security) openFiles(c *Config) (err error) {
+	if c.TLSCertFile != "" {
+		if s.serving, err = auth.OpenCertificate(c.TLSCertFile, c.TLSPrivateKeyFile); err != nil {
+			return err
+		}
+		s.pki.Watch(s.serving)
+	}
+	if c.ClientCAFile != "" {
+		foreign, err := auth.OpenBundle(c.ClientCAFile)
+		if err != nil {
+			return err
+		}
+		s.clientCAs = append(s.clientCAs, foreign)
+		s.pki.Watch(foreign)
+	}
+	return nil
+}
+
+// serverNames are those under which clients may call this server.
+func serverNames(c *Config, network registry.Network) auth.Names {
+	host, _ := os.Hostname() // a machine without a name is called by its addresses
+	names := auth.Names{Hosts: []string{host, c.ExternalHostname}, IPs: []net.IP{network.AdvertiseAddress, c.BindAddress}}
+	for _, r := range network.ServiceRanges {
+		names.IPs = append(names.IPs, net.IP(r.Addr().Next().AsSlice())) // the `kubernetes` Service has the first
+	}
+	return names
+}
+
+// localURL is the server's address for clients on this machine.
+func (c *Config) localURL() string {
+	host := c.BindAddress
+	switch {
+	case host == nil || host.Equal(net.IPv4zero):
+		host = net.IPv4(127, 0, 0, 1)
+	case host.IsUnspecified():
+		host = net.IPv6loopback
+	}
+	return "https://" + net.JoinHostPort(host.String(), strconv.Itoa(c.SecurePort))
+}
+
+// KubeconfigPath is where the admin's kubeconfig is kept.
+func (c *Config) KubeconfigPath() string { return filepath.Join(c.DataDir, "admin.kubeconfig") }
+
+func (s *security) writeKubeconfig(c *Config) error {
+	trusted := s.pki.Authority.PEM()
+	if s.serving != s.pki.Serving {
+		foreign, _ := s.serving.PEM()
+		trusted = slices.Concat(trusted, foreign)
+	}
+	return auth.WriteKubeconfig(c.KubeconfigPath(), auth.Kubeconfig(c.localURL(), trusted, s.pki.Admin))
+}
+
+// tls asks clients for a certificate and leaves its judgement to authentication.
+func (s *security) tls(c *Config) *tls.Config {
+	lowest := uint16(tls.VersionTLS12)
+	if c.TLSMinVersion == "VersionTLS13" {
+		lowest = tls.VersionTLS13
+	}
+	return &tls.Config{MinVersion: lowest, GetCertificate: s.serving.Get, ClientAuth: tls.RequestClientCert,
+		NextProtos: []string{"h2", "http/1.1"}}
+}
+
+// kubelet is how nodes, and pods and services behind them, are reached.
+func (s *security) kubelet(c *Config) (registry.Kubelet, error) {
+	client := s.pki.Kubelet
+	if c.KubeletCertFile != "" {
+		own, err := auth.OpenCertificate(c.KubeletCertFile, c.KubeletKeyFile)
+		if err != nil {
+			return registry.Kubelet{}, err
+		}
+		s.pki.Watch(own)
+		client = own
+	}
+	strict := &tls.Config{GetClientCertificate: client.GetForServer, InsecureSkipVerify: c.KubeletCAFile == ""}
+	if c.KubeletCAFile != "" {
+		authorities, err := auth.OpenBundle(c.KubeletCAFile)
+		if err != nil {
+			return registry.Kubelet{}, err
+		}
+		strict.RootCAs = authorities.Pool()
+	}
+	return registry.Kubelet{
+		Transport:    nodeTransport(strict),
+		Insecure:     nodeTransport(&tls.Config{GetClientCertificate: client.GetForServer, InsecureSkipVerify: true}),
+		Proxy:        nodeTransport(&tls.Config{InsecureSkipVerify: true}),
+		AddressTypes: c.kubeletAddressTypes(),
+	}, nil
+}
+
+// nodeTransport speaks HTTP/1.1, in which streams can be upgraded.
+func nodeTransport(t *tls.Config) *http.Transport {
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{TLSClientConfig: t, DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second,
+		MaxIdleConnsPerHost: 25, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
+}

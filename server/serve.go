@@ -1,0 +1,63 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Limits of a connection, as upstream sets them.
+const (
+	readHeaderTimeout = 32 * time.Second
+	idleTimeout       = 90 * time.Second
+	streamsPerConn    = 100
+)
+
+// listen opens the port.
+func (c *Config) listen(ctx context.Context) (net.Listener, error) {
+	var config net.ListenConfig
+	return config.Listen(ctx, "tcp", net.JoinHostPort(c.BindAddress.String(), strconv.Itoa(c.SecurePort)))
+}
+
+// serve answers requests on the listener until ctx ends, and then shuts down gracefully: no new connections, streams
+// are ended by endStreams, other requests in flight may take until patience is over.
+func serve(ctx context.Context, l net.Listener, t *tls.Config, h http.Handler, endStreams func(), patience time.Duration, logger *slog.Logger) error {
+	s := &http.Server{
+		Handler: h, TLSConfig: t,
+		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 1 << 20,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn},
+		ErrorLog: log.New(connectionNoise{logger}, "", 0),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.ServeTLS(l, "", "") }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	s.RegisterOnShutdown(endStreams)
+	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err := s.Shutdown(leave); err != nil {
+		s.Close()
+	}
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// connectionNoise takes what net/http has to say of single connections (a handshake that failed, a client that left):
+// of interest to those who look for it only.
+type connectionNoise struct{ log *slog.Logger }
+
+func (n connectionNoise) Write(line []byte) (int, error) {
+	n.log.Debug("connection", "what", string(line[:max(0, len(line)-1)]))
+	return len(line), nil
+}
