@@ -82,7 +82,7 @@ func validateNodeLabelRequirement(r corev1.NodeSelectorRequirement, badValues bo
 	errs = append(errs, metavalidation.ValidateLabelName(r.Key, path.Child("key"))...)
 	if !badValues {
 		for i, v := range r.Values {
-			errs = append(errs, invalids(values.Index(i), v, validation.IsValidLabelValue(v))...)
+			errs = append(errs, invalidValue(values.Index(i), v, validation.IsValidLabelValue(v))...)
 		}
 	}
 	return errs
@@ -103,7 +103,7 @@ func validateNodeFieldRequirement(r corev1.NodeSelectorRequirement, path *field.
 		return append(errs, field.Invalid(path.Child("key"), r.Key, "not a valid field selector key"))
 	}
 	for i, v := range r.Values {
-		errs = append(errs, invalids(path.Child("values").Index(i), v, apivalidation.NameIsDNSSubdomain(v, false))...)
+		errs = append(errs, invalidValue(path.Child("values").Index(i), v, apivalidation.NameIsDNSSubdomain(v, false))...)
 	}
 	return errs
 }
@@ -147,7 +147,7 @@ func validatePodAffinityTerm(term corev1.PodAffinityTerm, path *field.Path, opts
 	errs := metavalidation.ValidateLabelSelector(term.LabelSelector, selectors, path.Child("labelSelector"))
 	errs = append(errs, metavalidation.ValidateLabelSelector(term.NamespaceSelector, selectors, path.Child("namespaceSelector"))...)
 	for _, name := range term.Namespaces {
-		errs = append(errs, invalids(path.Child("namespace"), name, apivalidation.ValidateNamespaceName(name, false))...)
+		errs = append(errs, invalidValue(path.Child("namespace"), name, apivalidation.ValidateNamespaceName(name, false))...)
 	}
 	errs = append(errs, validateLabelKeys(term.MatchLabelKeys, term.MismatchLabelKeys, term.LabelSelector, path)...)
 	if term.TopologyKey == "" {

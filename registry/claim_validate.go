@@ -63,7 +63,7 @@ func validateClassName(name *string, path *field.Path) field.ErrorList {
 	if name == nil || *name == "" {
 		return nil
 	}
-	return invalids(path, *name, apivalidation.NameIsDNSSubdomain(*name, false))
+	return invalidValue(path, *name, apivalidation.NameIsDNSSubdomain(*name, false))
 }
 
 // validateDataSources is about dataSource and dataSourceRef, the older and the newer name of one thing. They are equal
@@ -79,7 +79,7 @@ func validateDataSources(s *corev1.PersistentVolumeClaimSpec, path *field.Path, 
 		errs = append(errs, validateDataSource(ref.APIGroup, ref.Kind, ref.Name, path.Child("dataSourceRef"), opts)...)
 	}
 	if elsewhere {
-		errs = append(errs, invalids(path.Child("dataSourceRef", "namespace"), *ref.Namespace, apivalidation.ValidateNamespaceName(*ref.Namespace, false))...)
+		errs = append(errs, invalidValue(path.Child("dataSourceRef", "namespace"), *ref.Namespace, apivalidation.ValidateNamespaceName(*ref.Namespace, false))...)
 	}
 	switch {
 	case source == nil || ref == nil:
@@ -99,7 +99,7 @@ func validateDataSource(apiGroup *string, kind, name string, path *field.Path, o
 			errs = append(errs, field.Invalid(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"))
 		}
 	case !opts.sourceGroup:
-		errs = append(errs, invalids(path.Child("apiGroup"), *apiGroup, validation.IsDNS1123Subdomain(*apiGroup))...)
+		errs = append(errs, invalidValue(path.Child("apiGroup"), *apiGroup, validation.IsDNS1123Subdomain(*apiGroup))...)
 	}
 	return errs
 }

@@ -170,7 +170,7 @@ func validateContainerPorts(ports []corev1.ContainerPort, path *field.Path) fiel
 		at := path.Index(i)
 		if port.Name != "" {
 			if complaints := validation.IsValidPortName(port.Name); len(complaints) > 0 {
-				errs = append(errs, invalids(at.Child("name"), port.Name, complaints)...)
+				errs = append(errs, invalidValue(at.Child("name"), port.Name, complaints)...)
 			} else if names.Has(port.Name) {
 				errs = append(errs, field.Duplicate(at.Child("name"), port.Name))
 			} else {
@@ -180,10 +180,10 @@ func validateContainerPorts(ports []corev1.ContainerPort, path *field.Path) fiel
 		if port.ContainerPort == 0 {
 			errs = append(errs, field.Required(at.Child("containerPort"), ""))
 		} else {
-			errs = append(errs, invalids(at.Child("containerPort"), port.ContainerPort, validation.IsValidPortNum(int(port.ContainerPort)))...)
+			errs = append(errs, invalidValue(at.Child("containerPort"), port.ContainerPort, validation.IsValidPortNum(int(port.ContainerPort)))...)
 		}
 		if port.HostPort != 0 {
-			errs = append(errs, invalids(at.Child("hostPort"), port.HostPort, validation.IsValidPortNum(int(port.HostPort)))...)
+			errs = append(errs, invalidValue(at.Child("hostPort"), port.HostPort, validation.IsValidPortNum(int(port.HostPort)))...)
 		}
 		errs = append(errs, validateRequiredChoice(port.Protocol, at.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)...)
 	}

@@ -42,7 +42,7 @@ func validateDNSConfig(c *corev1.PodDNSConfig, policy corev1.DNSPolicy, path *fi
 	for i, search := range c.Searches {
 		if search != "." {
 			search = strings.TrimSuffix(search, ".")
-			errs = append(errs, invalids(searches.Index(i), search, validation.IsDNS1123SubdomainWithUnderscore(search))...)
+			errs = append(errs, invalidValue(searches.Index(i), search, validation.IsDNS1123SubdomainWithUnderscore(search))...)
 		}
 	}
 	for i, option := range c.Options {

@@ -19,7 +19,7 @@ func validateEnv(vars []corev1.EnvVar, path *field.Path) field.ErrorList {
 		if v.Name == "" {
 			errs = append(errs, field.Required(at.Child("name"), ""))
 		} else {
-			errs = append(errs, invalids(at.Child("name"), v.Name, validation.IsRelaxedEnvVarName(v.Name))...)
+			errs = append(errs, invalidValue(at.Child("name"), v.Name, validation.IsRelaxedEnvVarName(v.Name))...)
 		}
 		if v.ValueFrom != nil {
 			errs = append(errs, validateEnvSource(v.ValueFrom, v.Value, at.Child("valueFrom"))...)
@@ -69,7 +69,7 @@ func validateEnvFrom(sources []corev1.EnvFromSource, path *field.Path) field.Err
 	for i, s := range sources {
 		at := path.Index(i)
 		if s.Prefix != "" {
-			errs = append(errs, invalids(at.Child("prefix"), s.Prefix, validation.IsRelaxedEnvVarName(s.Prefix))...)
+			errs = append(errs, invalidValue(at.Child("prefix"), s.Prefix, validation.IsRelaxedEnvVarName(s.Prefix))...)
 		}
 		if s.ConfigMapRef != nil {
 			errs = append(errs, validateEnvFromName(s.ConfigMapRef.Name, at.Child("configMapRef", "name"))...)
@@ -92,7 +92,7 @@ func validateEnvFromName(name string, path *field.Path) field.ErrorList {
 	if name == "" {
 		return field.ErrorList{field.Required(path, "")}
 	}
-	return invalids(path, name, apivalidation.NameIsDNSSubdomain(name, true))
+	return invalidValue(path, name, apivalidation.NameIsDNSSubdomain(name, true))
 }
 
 func validateKeyRef(name, key string, path *field.Path) field.ErrorList {
@@ -100,7 +100,7 @@ func validateKeyRef(name, key string, path *field.Path) field.ErrorList {
 	if key == "" {
 		return append(errs, field.Required(path.Child("key"), ""))
 	}
-	return append(errs, invalids(path.Child("key"), key, validation.IsConfigMapKey(key))...)
+	return append(errs, invalidValue(path.Child("key"), key, validation.IsConfigMapKey(key))...)
 }
 
 // validateFileKeyRef is about a variable that a file in a volume names, which an init container has written.
@@ -109,7 +109,7 @@ func validateFileKeyRef(r *corev1.FileKeySelector, path *field.Path) field.Error
 	if r.Key == "" {
 		errs = append(errs, field.Required(path.Child("key"), ""))
 	} else {
-		errs = append(errs, invalids(path.Child("key"), r.Key, validation.IsRelaxedEnvVarName(r.Key))...)
+		errs = append(errs, invalidValue(path.Child("key"), r.Key, validation.IsRelaxedEnvVarName(r.Key))...)
 	}
 	errs = append(errs, validateRequiredLabel(r.VolumeName, path.Child("volumeName"))...)
 	if r.Path == "" {
@@ -121,7 +121,7 @@ func validateFileKeyRef(r *corev1.FileKeySelector, path *field.Path) field.Error
 // validateEnvFiles wants the volumes of file references to exist in the pod and to be directories of its own.
 func validateEnvFiles(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for c, at := range podContainers(spec, path) {
+	for at, c := range eachContainerAt(spec, path) {
 		for i, v := range c.Env {
 			if v.ValueFrom == nil || v.ValueFrom.FileKeyRef == nil {
 				continue

@@ -34,7 +34,7 @@ func validateLinuxPod(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	if s := spec.SecurityContext; s != nil && s.WindowsOptions != nil {
 		errs = append(errs, field.Forbidden(path.Child("securityContext", "windowsOptions"), why))
 	}
-	for c, at := range podContainers(spec, path) {
+	for at, c := range eachContainerAt(spec, path) {
 		if s := c.SecurityContext; s != nil && s.WindowsOptions != nil {
 			errs = append(errs, field.Forbidden(at.Child("securityContext", "windowsOptions"), why))
 		}
@@ -66,7 +66,7 @@ func validateWindowsPod(spec *corev1.PodSpec, path *field.Path) field.ErrorList 
 		forbid(s.SupplementalGroupsPolicy != nil, at, "supplementalGroupsPolicy")
 		forbid(s.SELinuxChangePolicy != nil, at, "seLinuxChangePolicy")
 	}
-	for c, at := range podContainers(spec, path) {
+	for at, c := range eachContainerAt(spec, path) {
 		if s, at := c.SecurityContext, at.Child("securityContext"); s != nil {
 			forbid(s.AppArmorProfile != nil, at, "appArmorProfile")
 			forbid(s.SELinuxOptions != nil, at, "seLinuxOptions")
@@ -91,7 +91,7 @@ func validateHostProcess(spec *corev1.PodSpec, path *field.Path) field.ErrorList
 		ofPod = s.WindowsOptions.HostProcess
 	}
 	all, onHost := 0, 0
-	for c, at := range podContainers(spec, path) {
+	for at, c := range eachContainerAt(spec, path) {
 		all++
 		process := ofPod
 		if s := c.SecurityContext; s != nil && s.WindowsOptions != nil && s.WindowsOptions.HostProcess != nil {
@@ -131,7 +131,7 @@ func validateHostUsers(spec *corev1.PodSpec, path *field.Path, opts podOptions) 
 	if spec.HostIPC {
 		errs = append(errs, field.Forbidden(path.Child("HostIPC"), why))
 	}
-	for c, at := range podContainers(spec, path) {
+	for at, c := range eachContainerAt(spec, path) {
 		if len(c.VolumeDevices) > 0 && !opts.userNamespaceDevices {
 			errs = append(errs, field.Forbidden(at.Child("volumeDevices"), why))
 		}
@@ -225,3 +225,6 @@ func windowsUserComplaints(name string) []string {
 	}
 	return complaints
 }
+
+// usesHostUsers is false for a pod in a user namespace of its own.
+func usesHostUsers(spec *corev1.PodSpec) bool { return spec.HostUsers == nil || *spec.HostUsers }

@@ -73,7 +73,7 @@ func validateSeccompAnnotation(profile string, path *field.Path) field.ErrorList
 func validateAppArmorAnnotation(container, profile string, spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	found := false
-	for c := range podContainers(spec, nil) {
+	for c := range eachContainer(spec) {
 		found = found || c.Name == container
 	}
 	if !found {
@@ -100,7 +100,7 @@ func validateProfileAnnotations(meta *metav1.ObjectMeta, spec *corev1.PodSpec, p
 		pod = &corev1.PodSecurityContext{}
 	}
 	errs := validateSeccompMatch(meta.Annotations, corev1.SeccompPodAnnotationKey, pod.SeccompProfile, path.Child("securityContext", "seccompProfile"))
-	for c, at := range podContainers(spec, path) {
+	for at, c := range eachContainerAt(spec, path) {
 		own := c.SecurityContext
 		if own == nil {
 			own = &corev1.SecurityContext{}

@@ -70,7 +70,7 @@ func podOptionsFrom(old *corev1.PodSpec, oldMeta *metav1.ObjectMeta) podOptions 
 	}
 	if !usesHostUsers(old) {
 		opts.userNamespaceHostNetwork = old.HostNetwork
-		for c := range podContainers(old, nil) {
+		for c := range eachContainer(old) {
 			opts.userNamespaceDevices = opts.userNamespaceDevices || len(c.VolumeDevices) > 0
 		}
 	}
@@ -139,7 +139,7 @@ func hasIndivisibleHugePages(spec *corev1.PodSpec) bool {
 		}
 		return false
 	}
-	for c := range podContainers(spec, nil) {
+	for c := range eachContainer(spec) {
 		if indivisible(c.Resources.Limits) || indivisible(c.Resources.Requests) {
 			return true
 		}

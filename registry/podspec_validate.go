@@ -97,7 +97,7 @@ func validateReferredName(name string, rule apivalidation.ValidateNameFunc, path
 	if name == "" {
 		return nil
 	}
-	return invalids(path, name, rule(name, false))
+	return invalidValue(path, name, rule(name, false))
 }
 
 // validateOverhead is about what a pod takes beside its containers: limits of nobody in particular.

@@ -88,7 +88,7 @@ func validateHTTPGetAction(h *corev1.HTTPGetAction, path *field.Path) field.Erro
 	errs := append(validateRequired(h.Path, path.Child("path")), validatePortOrName(h.Port, path.Child("port"))...)
 	errs = append(errs, validateChoice(h.Scheme, path.Child("scheme"), corev1.URISchemeHTTP, corev1.URISchemeHTTPS)...)
 	for _, header := range h.HTTPHeaders {
-		errs = append(errs, invalids(path.Child("httpHeaders"), header.Name, validation.IsHTTPHeaderName(header.Name))...)
+		errs = append(errs, invalidValue(path.Child("httpHeaders"), header.Name, validation.IsHTTPHeaderName(header.Name))...)
 	}
 	return errs
 }
@@ -114,9 +114,9 @@ func (p *podSpecCheck) validateSleepAction(s *corev1.SleepAction, path *field.Pa
 // validatePortOrName is about a port given by number, or by its name in the pod.
 func validatePortOrName(port intstr.IntOrString, path *field.Path) field.ErrorList {
 	if port.Type == intstr.String {
-		return invalids(path, port.StrVal, validation.IsValidPortName(port.StrVal))
+		return invalidValue(path, port.StrVal, validation.IsValidPortName(port.StrVal))
 	}
-	return invalids(path, port.IntVal, validation.IsValidPortNum(int(port.IntVal)))
+	return invalidValue(path, port.IntVal, validation.IsValidPortNum(int(port.IntVal)))
 }
 
 // validateStopSignal is about the signal that ends a container: off in this release, but kept in objects that have it.

@@ -48,7 +48,7 @@ func validatePVGlusterfs(g *corev1.GlusterfsPersistentVolumeSource, at *field.Pa
 		if *ns == "" {
 			return append(errs, field.Invalid(at, *ns, "if the endpointnamespace is set, it must be a valid namespace name"))
 		}
-		errs = append(errs, invalids(at, *ns, apivalidation.ValidateNamespaceName(*ns, false))...)
+		errs = append(errs, invalidValue(at, *ns, apivalidation.ValidateNamespaceName(*ns, false))...)
 	}
 	return errs
 }

@@ -16,7 +16,7 @@ import (
 
 // validateResourceName wants a standard resource, or the qualified name of any other.
 func validateResourceName(name corev1.ResourceName, path *field.Path) field.ErrorList {
-	if errs := invalids(path, name, validation.IsQualifiedName(string(name))); len(errs) > 0 {
+	if errs := invalidValue(path, name, validation.IsQualifiedName(string(name))); len(errs) > 0 {
 		return errs
 	}
 	if !strings.Contains(string(name), "/") && !isStandardResource(name) {

@@ -46,14 +46,14 @@ func validateUserID(id *int64, path *field.Path) field.ErrorList {
 	if id == nil {
 		return nil
 	}
-	return invalids(path, *id, validation.IsValidUserID(*id))
+	return invalidValue(path, *id, validation.IsValidUserID(*id))
 }
 
 func validateGroupID(id *int64, path *field.Path) field.ErrorList {
 	if id == nil {
 		return nil
 	}
-	return invalids(path, *id, validation.IsValidGroupID(*id))
+	return invalidValue(path, *id, validation.IsValidGroupID(*id))
 }
 
 // validateSELinuxChangePolicy: MountOption is off in this release, but kept in pods that have a policy.

@@ -98,7 +98,7 @@ func isNumericToleration(t corev1.Toleration) bool {
 }
 
 func validateTolerationNumber(value string, path *field.Path) field.ErrorList {
-	errs := invalids(path, value, content.IsDecimalInteger(value))
+	errs := invalidValue(path, value, content.IsDecimalInteger(value))
 	if _, err := strconv.ParseInt(value, 10, 64); err != nil {
 		errs = append(errs, field.Invalid(path, value, err.Error()))
 	}

@@ -14,15 +14,6 @@ import (
 // The rules that many kinds share. A validator returns what is wrong with a value, nil if nothing is, so that the
 // validator of a whole is the concatenation of those of its parts. The order of errors carries no meaning.
 
-// invalids reports the value once for every complaint of one of apimachinery's string checks.
-func invalids(path *field.Path, value any, complaints []string) field.ErrorList {
-	var errs field.ErrorList
-	for _, complaint := range complaints {
-		errs = append(errs, field.Invalid(path, value, complaint))
-	}
-	return errs
-}
-
 // validateRequired wants a string that is not empty.
 func validateRequired(value string, path *field.Path) field.ErrorList {
 	if value == "" {
@@ -56,11 +47,11 @@ func validateOptionalChoice[T ~string](value *T, path *field.Path, choices ...T)
 }
 
 func validateDNSLabel(value string, path *field.Path) field.ErrorList {
-	return invalids(path, value, validation.IsDNS1123Label(value))
+	return invalidValue(path, value, validation.IsDNS1123Label(value))
 }
 
 func validateDNSSubdomain(value string, path *field.Path) field.ErrorList {
-	return invalids(path, value, validation.IsDNS1123Subdomain(value))
+	return invalidValue(path, value, validation.IsDNS1123Subdomain(value))
 }
 
 // validateRequiredLabel wants a DNS label, and calls an empty value missing.
@@ -72,7 +63,7 @@ func validateRequiredLabel(value string, path *field.Path) field.ErrorList {
 }
 
 func validateQualifiedName(value string, path *field.Path) field.ErrorList {
-	return invalids(path, value, validation.IsQualifiedName(value))
+	return invalidValue(path, value, validation.IsQualifiedName(value))
 }
 
 func validateNonnegative(value int64, path *field.Path) field.ErrorList {

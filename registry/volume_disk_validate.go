@@ -303,5 +303,5 @@ func validateCSIDriverName(name string, at *field.Path) field.ErrorList {
 	if len(name) > longest {
 		errs = append(errs, field.TooLong(at, "", longest))
 	}
-	return append(errs, invalids(at, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))...)
+	return append(errs, invalidValue(at, name, validation.IsDNS1123Subdomain(strings.ToLower(name)))...)
 }
