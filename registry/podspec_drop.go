@@ -7,7 +7,8 @@ import (
 )
 
 // Fields of features that Kubernetes 1.36 has off by default do not exist for users: they are dropped, unless the stored
-// object already uses the feature (a cluster that had it on wrote it).
+// object already uses the feature (a cluster that had it on wrote it). What is absent is not written to: the parts of
+// the object that a door does not change are the old object's.
 
 // dropPodTemplateFields drops from a template; old is nil on create.
 func dropPodTemplateFields(t, old *corev1.PodTemplateSpec) {
@@ -38,10 +39,10 @@ func dropProjections(s, old *corev1.PodSpec) {
 		certificates = certificates || p.PodCertificate != nil
 	}
 	for p := range eachProjection(s) {
-		if !bundles {
+		if !bundles && p.ClusterTrustBundle != nil {
 			p.ClusterTrustBundle = nil
 		}
-		if !certificates {
+		if !certificates && p.PodCertificate != nil {
 			p.PodCertificate = nil
 		}
 	}
@@ -94,7 +95,9 @@ func dropPodStatusFields(s, old *corev1.PodStatus) {
 		}
 	}
 	for m := range eachMountStatus(s) {
-		m.VolumeStatus = nil // ImageVolumeWithDigest
+		if m.VolumeStatus != nil {
+			m.VolumeStatus = nil // ImageVolumeWithDigest
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -99,8 +100,9 @@ type Resource struct {
 	// Fields are the selectable fields besides metadata.name and metadata.namespace.
 	Fields []store.Field
 
-	// Answer replies to a create of a resource that is not stored: reviews, bindings.
-	Answer func(ctx context.Context, w *Write, obj Object) (Object, error)
+	// Answer replies to a create of a resource that is not stored: reviews, bindings. No object and no error make a
+	// Status of success.
+	Answer func(ctx context.Context, w *Write, obj Object) (runtime.Object, error)
 
 	Subresources []Subresource
 }
@@ -148,9 +150,11 @@ type Subresource struct {
 	// Get, update and patch of the object's Scale.
 	Scale *Scale
 
-	// Create posts a body of Kind to the named object (binding, eviction, token). New makes the body.
+	// Create posts a body of Kind to the named object (binding, eviction, token). New makes the body, whose metadata is
+	// handed over as it came: a name that differs from the object's is Create's to refuse, a uid is a precondition.
+	// No object and no error make a Status of success.
 	New    func() Object
-	Create func(ctx context.Context, w *Write, name string, body Object) (Object, error)
+	Create func(ctx context.Context, w *Write, name string, body Object) (runtime.Object, error)
 
 	// Connect streams to a node: it returns where (log, exec, attach, portforward, proxy). No location and no error
 	// mean that there is nothing to stream: 204 No Content.
