@@ -37,6 +37,11 @@ func textColumn(name, about string) metav1.TableColumnDefinition {
 	return metav1.TableColumnDefinition{Name: name, Type: "string", Description: about}
 }
 
+// integerColumn is a column of whole numbers; about describes it.
+func integerColumn(name, about string) metav1.TableColumnDefinition {
+	return metav1.TableColumnDefinition{Name: name, Type: "integer", Description: about}
+}
+
 // wideColumn is a text column that kubectl shows with -o wide only.
 func wideColumn(name, about string) metav1.TableColumnDefinition {
 	return metav1.TableColumnDefinition{Name: name, Type: "string", Priority: 1, Description: about}

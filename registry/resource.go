@@ -50,6 +50,8 @@ type Resource struct {
 	DeleteReturnsObject bool
 	// OrphanByDefault is the propagation of a DELETE that asks for none.
 	OrphanByDefault bool
+	// OrphanWarning is sent with the answer to such a DELETE.
+	OrphanWarning string
 	// Reset lists the fields ("status", "metadata.name") that writers of the main resource cannot own.
 	Reset []string
 

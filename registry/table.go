@@ -12,13 +12,26 @@ func core() []*Resource {
 		configMap(),
 		endpoints(),
 		namespace(),
+		replicationController(),
 	}
 }
 
-func apps() []*Resource        { return nil }
-func batch() []*Resource       { return nil }
-func autoscaling() []*Resource { return nil }
-func policy() []*Resource      { return nil }
+func apps() []*Resource {
+	return []*Resource{controllerRevision(), daemonSet(), deployment(), replicaSet(), statefulSet()}
+}
+
+func batch() []*Resource {
+	return []*Resource{cronJob(), job()}
+}
+
+func autoscaling() []*Resource {
+	return []*Resource{horizontalPodAutoscaler()}
+}
+
+func policy() []*Resource {
+	return []*Resource{podDisruptionBudget()}
+}
+
 func networking() []*Resource {
 	return []*Resource{
 		ingressClass(),
