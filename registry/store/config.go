@@ -1,8 +1,6 @@
 package store
 
-import (
-	"k8s.io/apimachinery/pkg/runtime/schema"
-)
+import "k8s.io/apimachinery/pkg/runtime/schema"
 
 // Config describes the collection that a Store keeps: what of a resource's row matters below the API.
 type Config struct {
@@ -15,8 +13,12 @@ type Config struct {
 	New func() Object
 	// Complete brings an object read from etcd to today's defaults; nil means there is nothing to complete.
 	Complete func(Object)
-	// Older decodes a stored value of another version than Kind's; nil means that such a value is decoded as Kind.
+	// Older decodes a stored value of another version than Kind's; nil means that such a value is decoded as Kind. raw
+	// is the message without its envelope, or the whole JSON.
 	Older func(kind schema.GroupVersionKind, raw []byte) (Object, error)
+	// Stored returns what is encoded in the object's place where the stored version has a Go type of its own (a
+	// CustomResourceDefinition is stored as v1beta1). Every stored value is decoded by Older then. Nil means the object.
+	Stored func(Object) Object
 	// Fields are the selectable fields besides metadata.name and metadata.namespace.
 	Fields []Field
 }

@@ -2,17 +2,39 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/watch"
 )
 
 // DB is a connection to etcd and the one watch that feeds the caches of all stores opened from it.
-type DB struct{}
+type DB struct {
+	client   *clientv3.Client
+	root     string // with a slash at its end
+	revision func() int64
+	log      *slog.Logger
+
+	applied   applied // how far the stream has brought the caches
+	waiters   waiters
+	newest    newest
+	leases    leases
+	history   history
+	compactor compactor
+	connected atomic.Bool // the stream is open
+
+	mu     sync.RWMutex // guards stores
+	stores map[string]*Store
+
+	ctx    context.Context // ends with Close
+	done   <-chan struct{} // the same
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // all goroutines of the DB
+}
 
 // Options say where the objects are.
 type Options struct {
@@ -20,105 +42,110 @@ type Options struct {
 	Root   string           // "/registry"
 	// Revision returns etcd's current revision without a round trip (embedded etcd); nil asks the client.
 	Revision func() int64
+	// Log gets what an operator should know; nil is slog's default.
+	Log *slog.Logger
+	// HistoryBytes bounds the memory of past changes, all resources together; 0 is 48 MB.
+	HistoryBytes int
+	// CompactEvery is the interval of etcd's compaction; 0 is five minutes, a negative one leaves it to others.
+	CompactEvery time.Duration
 }
 
-func New(ctx context.Context, o Options) (*DB, error) { panic("") }
-func (db *DB) Close() error                           { panic("") }
-func (db *DB) Open(c Config) *Store                   { panic("") }
+// New connects to etcd and starts to follow it. ctx bounds the first contact only; Close ends the DB. The client stays
+// the caller's.
+func New(ctx context.Context, o Options) (*DB, error) {
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.HistoryBytes == 0 {
+		o.HistoryBytes = defaultHistory
+	}
+	db := &DB{
+		client: o.Client, root: "/" + strings.Trim(o.Root, "/") + "/", revision: o.Revision, log: o.Log,
+		stores: map[string]*Store{}, history: history{budget: o.HistoryBytes},
+	}
+	db.ctx, db.cancel = context.WithCancel(context.Background())
+	db.done = db.ctx.Done()
+	db.waiters.asked = make(chan struct{}, 1)
+	db.leases.client = o.Client
 
-// Store keeps the objects of one resource.
-type Store struct{}
-
-// Entry is one revision of one object; it never changes.
-type Entry struct {
-	Key
-	Revision Revision
+	revision, err := db.ask(ctx)
+	if err != nil {
+		db.cancel()
+		return nil, fmt.Errorf("connect to etcd: %w", err)
+	}
+	db.applied.store(revision)
+	db.tasks.Go(db.follow)
+	db.tasks.Go(db.hurry)
+	db.tasks.Go(db.keepHistory)
+	if o.CompactEvery >= 0 {
+		db.tasks.Go(func() { db.compact(o.CompactEvery) })
+	}
+	return db, nil
 }
 
-// Object is the decoded object with its resourceVersion. It is shared: never change it.
-func (e *Entry) Object() (Object, error) { panic("") }
-
-// Proto is the object's protobuf message with its resourceVersion, without envelope; nil for resources stored as JSON.
-func (e *Entry) Proto() []byte { panic("") }
-
-// Memo returns what make made of the entry, which is kept under slot as long as the entry is.
-func (e *Entry) Memo(slot int, make func(*Entry) ([]byte, error)) ([]byte, error) { panic("") }
-
-// Block is a run of neighbours in key order.
-type Block struct{ Entries []*Entry }
-
-// Memo returns what make made of the block, which is kept under slot until one of the block's objects changes.
-// Blocks cut short by a selection keep nothing.
-func (b Block) Memo(slot int, make func([]*Entry) ([]byte, error)) ([]byte, error) { panic("") }
-
-// Selection is what a LIST or watch wants to see; the zero value is everything.
-type Selection struct {
-	Namespace string
-	Name      string
-	Labels    labels.Selector // nil selects everything
-	Fields    fields.Selector // on Config.Fields, metadata.name and metadata.namespace; nil selects everything
+// Close ends all watches and waits for everything that the DB has started.
+func (db *DB) Close() error {
+	db.cancel()
+	db.tasks.Wait()
+	return nil
 }
 
-type ListOptions struct {
-	Selection
-	ResourceVersion string
-	Match           metav1.ResourceVersionMatch
-	Limit           int64
-	Continue        string
+// Open returns the store of a resource. Its cache is filled when it is first used. Opened again under the same prefix, a
+// store begins anew: a custom resource's definition has changed.
+func (db *DB) Open(c Config) *Store {
+	s := newStore(db, c)
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.stores[c.Prefix] = s
+	return s
 }
 
-// List is an answer: the objects in key order as blocks, at one revision.
-type List struct {
-	Revision  Revision
-	Continue  string
-	Remaining *int64
-	Blocks    []Block
+// Drop forgets a store: its resource is no longer served. Its watchers end with 410.
+func (db *DB) Drop(s *Store) {
+	db.mu.Lock()
+	if db.stores[s.Prefix] == s {
+		delete(db.stores, s.Prefix)
+	}
+	db.mu.Unlock()
+	s.interrupt(false)
 }
 
-// Outcome is what an update decides: the zero value leaves the object as it is.
-type Outcome struct {
-	Put    Object        // store this
-	TTL    time.Duration // with Put: the object's life; zero is for ever
-	Delete bool          // remove the object
+// storeOf returns the store of a key in etcd, or nil. A prefix is one segment ("pods") or two ("services/specs").
+func (db *DB) storeOf(key []byte) *Store {
+	path := string(key[min(len(db.root), len(key)):])
+	one := strings.IndexByte(path, '/')
+	if one < 0 {
+		return nil
+	}
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	if two := strings.IndexByte(path[one+1:], '/'); two >= 0 {
+		if s := db.stores[path[:one+1+two]]; s != nil {
+			return s
+		}
+	}
+	return db.stores[path[:one]]
 }
 
-func (s *Store) Get(ctx context.Context, k Key, resourceVersion string) (*Entry, error) { panic("") }
-func (s *Store) List(ctx context.Context, o ListOptions) (*List, error)                 { panic("") }
-func (s *Store) Watch(ctx context.Context, o WatchOptions) (*Watcher, error)            { panic("") }
-func (s *Store) Create(ctx context.Context, k Key, o Object, ttl time.Duration) (*Entry, error) {
-	panic("")
+// all returns the open stores.
+func (db *DB) all() []*Store {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	stores := make([]*Store, 0, len(db.stores))
+	for _, s := range db.stores {
+		stores = append(stores, s)
+	}
+	return stores
 }
 
-// Update decides on the current object (nil: there is none) and writes the outcome, again and again until no other
-// write came in between. It returns the entry after the write; after a Delete the removed one under the delete's revision.
-func (s *Store) Update(ctx context.Context, k Key, decide func(current *Entry) (Outcome, error)) (*Entry, error) {
-	panic("")
+// pause waits for d; it reports false when the DB is being closed.
+func (db *DB) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-db.done:
+		return false
+	}
 }
-
-type WatchOptions struct {
-	Selection
-	ResourceVersion   string
-	Match             metav1.ResourceVersionMatch
-	SendInitialEvents *bool
-	AllowBookmarks    bool
-	Deadline          time.Time // when the caller will end the watch; a bookmark is due 2 s before
-}
-
-// Watcher is a cursor into the resource's ring of events.
-type Watcher struct{}
-
-// Event is what a watcher sees. Bookmarks have a Revision and no Entry.
-type Event struct {
-	Type     watch.EventType
-	Entry    *Entry // for DELETED: the last state under the delete's revision
-	Revision Revision
-	// InitialEventsEnd marks the bookmark that ends the initial events.
-	InitialEventsEnd bool
-}
-
-// Next appends the events that are due to buf, waiting until there is one. It fails with a *errors.StatusError (410
-// Expired when the watcher fell behind the ring), or with ctx's error.
-func (w *Watcher) Next(ctx context.Context, buf []Event) ([]Event, error) { panic("") }
-
-// Close frees what the watcher holds.
-func (w *Watcher) Close() { panic("") }

@@ -1,0 +1,121 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Etcd keeps all revisions until it is told that older ones are no longer wanted. All API servers of a cluster, knarr's
+// and upstream's, agree on who tells it by one key: its value is the revision last compacted to, and its version counts
+// the compactions. Whoever finds the version that it knows raises it, and then compacts to the revision that was current
+// at its last turn; whoever does not, learns the version and waits for its next turn. So revisions live for one to two
+// intervals, and a server that dies is replaced without anybody noticing.
+const compactKey = "compact_rev_key"
+
+const (
+	compactEvery = 5 * time.Minute
+	// compactBytes is written at most before the next compaction: a burst of changes must not fill the disk, and etcd's
+	// memory, for five minutes. compactAge is the least age of what is compacted then.
+	compactBytes = 64 << 20
+	compactAge   = 90 * time.Second
+)
+
+// compactor is what this server knows of compaction.
+type compactor struct {
+	compacted atomic.Int64
+	version   int64 // of the key, as last seen
+}
+
+// revision is the revision up to which etcd's history is known to be gone.
+func (c *compactor) revision() Revision { return Revision(c.compacted.Load()) }
+
+// mark remembers where etcd was at a moment.
+type mark struct {
+	at       time.Time
+	revision Revision
+	written  int64
+}
+
+// compact takes this server's turns until the DB is closed.
+func (db *DB) compact(every time.Duration) {
+	if every == 0 {
+		every = compactEvery
+	}
+	last := mark{at: time.Now(), revision: 0, written: db.history.written.Load()}
+	marks := []mark{}
+	for db.pause(min(every, 5*time.Second)) {
+		now := mark{time.Now(), db.applied.Load(), db.history.written.Load()}
+		marks = append(marks, now)
+		target, due := nextCompaction(marks, last, now, every)
+		if !due {
+			continue
+		}
+		if err := db.compactTo(target); err != nil && db.ctx.Err() == nil {
+			db.log.Warn("etcd was not compacted", "err", err)
+		}
+		last = now
+		for len(marks) > 0 && marks[0].revision <= target {
+			marks = marks[1:]
+		}
+	}
+}
+
+// nextCompaction decides whether it is time to compact, and to which revision: where etcd was one interval ago, or, when
+// much has been written, where it was when the oldest that readers may still want was current. 0 takes the turn without
+// compacting.
+func nextCompaction(marks []mark, last, now mark, every time.Duration) (target Revision, due bool) {
+	age := every
+	switch {
+	case now.at.Sub(last.at) >= every:
+	case now.written-last.written >= compactBytes && now.at.Sub(last.at) >= compactAge:
+		age = min(compactAge, every)
+	default:
+		return 0, false
+	}
+	for _, m := range marks {
+		if now.at.Sub(m.at) < age {
+			break
+		}
+		target = m.revision
+	}
+	return target, true
+}
+
+// compactTo takes one turn.
+func (db *DB) compactTo(target Revision) error {
+	ctx, cancel := context.WithTimeout(db.ctx, time.Minute)
+	defer cancel()
+	response, err := db.client.Txn(ctx).
+		If(clientv3.Compare(clientv3.Version(compactKey), "=", db.compactor.version)).
+		Then(clientv3.OpPut(compactKey, target.String())).
+		Else(clientv3.OpGet(compactKey)).
+		Commit()
+	if err != nil {
+		return err
+	}
+	if !response.Succeeded {
+		for _, kv := range response.Responses[0].GetResponseRange().Kvs {
+			db.compactor.version = kv.Version
+			if n, err := strconv.ParseInt(string(kv.Value), 10, 64); err == nil {
+				db.compactor.compacted.Store(n)
+			}
+		}
+		return nil
+	}
+	db.compactor.version++
+	if target == 0 {
+		return nil
+	}
+	_, err = db.client.Compact(ctx, int64(target))
+	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
+		return err
+	}
+	db.compactor.compacted.Store(int64(target))
+	return nil
+}

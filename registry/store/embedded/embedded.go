@@ -1,0 +1,142 @@
+// Package embedded runs a member of etcd inside the process: one member, on its own data directory, reached by function
+// calls instead of a network. It is a real etcd, with the same files; an etcd binary can be started over them.
+//
+// It is tuned for being alone and close: elections take milliseconds, the raft log that would bring a follower up to
+// date is short, no ports are opened unless asked for. It keeps its file small by itself, and says so in time when it
+// grows towards its quota, beyond which etcd refuses all writes.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+)
+
+// Config says where the data is.
+type Config struct {
+	Dir string // made if it does not exist, mode 0700
+	// ListenClients is a URL at which other processes may use this etcd ("http://127.0.0.1:2379"); empty means none.
+	ListenClients string
+	// Quota is the most bytes that the database file may take; 0 is 8 GB.
+	Quota int64
+	// NoSync leaves it to the operating system when data reach the disk. For tests: a crash loses acknowledged writes.
+	NoSync bool
+	Log    *slog.Logger // nil is slog's default
+}
+
+// Etcd is a running member.
+type Etcd struct {
+	server *embed.Etcd
+	client *clientv3.Client
+	seen   *seen // nil when others may write too
+	keeper *keeper
+}
+
+const (
+	tick          = 10  // milliseconds; a lone member need not wait for a slow network
+	election      = 100 // milliseconds
+	snapshotEvery = 500 // writes between snapshots of the raft log; all of it is kept in memory until then
+	catchUp       = 100 // writes that the log keeps beyond a snapshot, for followers that do not exist
+	defaultQuota  = 8e9 // bytes; etcd's own recommendation for the largest
+	maxRequest    = 1.5 * (1 << 20)
+	startPatience = time.Minute
+)
+
+// Start starts etcd over c.Dir and returns when it takes writes.
+func Start(c Config) (*Etcd, error) {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Quota == 0 {
+		c.Quota = defaultQuota
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	config, err := c.etcd()
+	if err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	server, err := embed.StartEtcd(config)
+	if err != nil {
+		return nil, fmt.Errorf("start etcd over %s: %w", c.Dir, err)
+	}
+	select {
+	case <-server.Server.ReadyNotify():
+	case err := <-server.Err():
+		server.Close()
+		return nil, fmt.Errorf("start etcd over %s: %w", c.Dir, err)
+	case <-time.After(startPatience):
+		server.Close()
+		return nil, fmt.Errorf("start etcd over %s: not ready after %v", c.Dir, startPatience)
+	}
+	e := &Etcd{server: server, client: v3client.New(server.Server)}
+	if c.ListenClients == "" {
+		e.seen = &seen{KV: e.client.KV}
+		e.seen.note(server.Server.KV().Rev())
+		e.client.KV = e.seen
+	}
+	e.keeper = startKeeper(e.client, c.Quota, c.Log)
+	return e, nil
+}
+
+// etcd is the configuration in etcd's terms.
+func (c Config) etcd() (*embed.Config, error) {
+	e := embed.NewConfig()
+	e.Name, e.Dir = "knarr", c.Dir
+	e.TickMs, e.ElectionMs = tick, election
+	e.SnapshotCount, e.SnapshotCatchUpEntries = snapshotEvery, catchUp
+	e.QuotaBackendBytes, e.MaxRequestBytes = c.Quota, maxRequest
+	e.UnsafeNoFsync = c.NoSync
+	e.EnableGRPCGateway = false
+	e.ListenPeerUrls, e.ListenClientUrls = nil, nil
+	e.InitialCluster = e.InitialClusterFromName(e.Name)
+	if c.ListenClients != "" {
+		u, err := url.Parse(c.ListenClients)
+		if err != nil {
+			return nil, err
+		}
+		e.ListenClientUrls, e.AdvertiseClientUrls = []url.URL{*u}, []url.URL{*u}
+	}
+	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zapTo(c.Log))
+	return e, nil
+}
+
+// Client uses the member in process.
+func (e *Etcd) Client() *clientv3.Client { return e.client }
+
+// Revision is a revision that is no older than any write that has been acknowledged.
+func (e *Etcd) Revision() int64 {
+	if e.seen != nil {
+		return e.seen.revision.Load()
+	}
+	return e.server.Server.KV().Rev()
+}
+
+// Server is etcd's own server, for its metrics and snapshots.
+func (e *Etcd) Server() *etcdserver.EtcdServer { return e.server.Server }
+
+// Snapshot writes a consistent copy of the database to a file, from which etcdutl can restore.
+func (e *Etcd) Snapshot(ctx context.Context, file string) error {
+	return writeSnapshot(ctx, e.client, file)
+}
+
+// Close stops the member. What was acknowledged is on disk.
+func (e *Etcd) Close() error {
+	e.keeper.stop()
+	err := e.client.Close()
+	e.server.Close()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
