@@ -8,9 +8,9 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// validateScale is about a Scale that a client sent. It has no store of its own: what is right becomes the number of
+// ValidateScale is about a Scale that a client sent. It has no store of its own: what is right becomes the number of
 // replicas of the object whose sub-resource it is.
-func validateScale(s *autoscalingv1.Scale) field.ErrorList {
+func ValidateScale(s *autoscalingv1.Scale) field.ErrorList {
 	errs := apivalidation.ValidateObjectMeta(&s.ObjectMeta, true, apivalidation.NameIsDNSSubdomain, field.NewPath("metadata"))
 	return append(errs, validateTallies(field.NewPath("spec"), tally{"replicas", int64(s.Spec.Replicas)})...)
 }

@@ -81,6 +81,11 @@ func (d *discovery) match(path string) http.HandlerFunc {
 	return nil
 }
 
+// servesGroup reports whether any version of a group is served.
+func (d *discovery) servesGroup(name string) bool {
+	return name == "" || d.documents().group[name] != nil
+}
+
 func groupOf(docs *discoveryDocuments, name string) http.HandlerFunc {
 	group, ok := docs.group[name]
 	switch {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 
 	"k8s.io/apimachinery/pkg/version"
 )
@@ -18,6 +19,23 @@ func Version(commit, date string) version.Info {
 		GitVersion: "v" + Release, GitCommit: commit, BuildDate: date,
 		GoVersion: runtime.Version(), Compiler: runtime.Compiler, Platform: runtime.GOOS + "/" + runtime.GOARCH,
 	}
+}
+
+// builtFrom is the commit and its date (RFC 3339) that the build has recorded; empty where it has not.
+func builtFrom() (commit, date string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "", ""
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			commit = s.Value
+		case "vcs.time":
+			date = s.Value
+		}
+	}
+	return commit, date
 }
 
 // newVersion serves /version: always indented JSON.

@@ -1,0 +1,282 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/knarr-dev/knarr/admission"
+	"github.com/knarr-dev/knarr/registry"
+	"github.com/knarr-dev/knarr/registry/store"
+)
+
+// delete removes an object, or marks it where its grace period or finalizers hold it.
+func (c *call) delete() error {
+	// 1. How is the answer wanted, and how is the request meant?
+	if err := c.negotiateObject(); err != nil {
+		return err
+	}
+	o, err := c.deleteOptions()
+	if err != nil {
+		return err
+	}
+	// 2. Remove or mark.
+	gone, err := c.remove(c.ctx(), c.key(), o)
+	if err != nil {
+		return err
+	}
+	// 3. Answer with the object where the kind does so or the object is still there, else with a Status.
+	code := http.StatusOK
+	if !gone.removed && o.OrphanDependents != nil && !*o.OrphanDependents {
+		code = http.StatusAccepted
+	}
+	if gone.removed && !c.row.DeleteReturnsObject {
+		return c.writeDeleted(code, gone.obj)
+	}
+	return c.writeHub(code, gone.obj)
+}
+
+// writeDeleted answers with the Status of a success.
+func (c *call) writeDeleted(code int, obj registry.Object) error {
+	s := &metav1.Status{TypeMeta: statusType(), Status: metav1.StatusSuccess, Details: &metav1.StatusDetails{
+		Name: obj.GetName(), Group: c.row.Group, Kind: c.row.Plural, UID: obj.GetUID()}}
+	if c.form.Shape != Whole {
+		c.form.Shape = Whole
+	}
+	writeObject(c.w, c.r, code, c.form, s.TypeMeta, s)
+	return nil
+}
+
+// deleteOptions reads the options of a DELETE: from the body where there is one, else from the query.
+func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
+	body, err := readBody(c.r)
+	if err != nil {
+		return nil, err
+	}
+	o := &metav1.DeleteOptions{}
+	if len(body) > 0 {
+		o, err = c.decodeDeleteOptions(body)
+	} else {
+		o, err = readOptions(c.r.URL.Query(), metav1.Convert_url_Values_To_v1_DeleteOptions)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := invalidOptions("DeleteOptions", metavalidation.ValidateDeleteOptions(o)); err != nil {
+		return nil, err
+	}
+	if len(c.r.URL.Query()["dryRun"]) > 0 && len(o.DryRun) == 0 {
+		o.DryRun = c.r.URL.Query()["dryRun"]
+	}
+	c.begin(o.DryRun, "", "")
+	return o, nil
+}
+
+// decodeDeleteOptions reads a body, which may call itself DeleteOptions of any group's version.
+func (c *call) decodeDeleteOptions(body []byte) (*metav1.DeleteOptions, error) {
+	f, err := bodyFormat(c.r)
+	if err != nil {
+		return nil, err
+	}
+	d := decoder{kind: schema.GroupVersionKind{Group: c.row.Group, Version: c.version.Name, Kind: "DeleteOptions"},
+		new: func() runtime.Object { return &metav1.DeleteOptions{} }}
+	obj, kind, _, err := d.decode(body, f, false)
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	o, ok := obj.(*metav1.DeleteOptions)
+	if !ok {
+		return nil, apierrors.NewBadRequest(runtime.NewNotRegisteredErrForKind("pkg/runtime/scheme.go:111", *kind).Error())
+	}
+	return o, nil
+}
+
+// removal is what came of a delete.
+type removal struct {
+	obj     registry.Object // as it was last, or as it is now
+	removed bool
+}
+
+// remove deletes one object of the call's resource in the compare-and-swap loop: preconditions, admission, grace
+// period, propagation and finalizers decide whether it goes at once or is marked.
+func (c *call) remove(ctx context.Context, key store.Key, o *metav1.DeleteOptions) (removal, error) {
+	var out removal
+	decide := func(current *store.Entry) (store.Outcome, error) {
+		if current == nil {
+			return store.Outcome{}, apierrors.NewNotFound(c.row.GroupResource(), key.Name)
+		}
+		old, err := current.Object()
+		if err != nil {
+			return store.Outcome{}, err
+		}
+		if err := c.mayDelete(ctx, old, key, o); err != nil {
+			return store.Outcome{}, err
+		}
+		marked := c.marked(old, o)
+		out = removal{obj: old, removed: marked == nil}
+		switch {
+		case marked == nil:
+			return store.Outcome{Delete: true}, nil
+		case marked == old:
+			return store.Outcome{}, nil
+		}
+		out.obj = marked
+		return store.Outcome{Put: marked, TTL: c.row.Life(marked)}, nil
+	}
+	var err error
+	if c.dryRun {
+		var current *store.Entry
+		if current, err = c.store().Get(ctx, key, ""); err == nil {
+			_, err = decide(current)
+		}
+		return out, err
+	}
+	entry, err := c.store().Update(ctx, key, decide)
+	if err != nil {
+		return removal{}, err
+	}
+	if out.removed {
+		if c.row.Deleted != nil {
+			c.row.Deleted(ctx, c.write("delete"), out.obj)
+		}
+		return out, nil
+	}
+	out.obj, err = entry.Object()
+	return out, err
+}
+
+// mayDelete checks preconditions and asks admission.
+func (c *call) mayDelete(ctx context.Context, old registry.Object, key store.Key, o *metav1.DeleteOptions) error {
+	if p := o.Preconditions; p != nil {
+		kind := schema.GroupResource{Group: c.row.Group, Resource: c.row.Kind}
+		if p.UID != nil && *p.UID != old.GetUID() {
+			return apierrors.NewConflict(kind, key.Name, fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). "+
+				"The object might have been deleted and then recreated", *p.UID, old.GetUID()))
+		}
+		if p.ResourceVersion != nil && *p.ResourceVersion != old.GetResourceVersion() {
+			return apierrors.NewConflict(kind, key.Name, fmt.Errorf("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). "+
+				"The object might have been modified", *p.ResourceVersion, old.GetResourceVersion()))
+		}
+	}
+	a := c.attributes(admission.Delete, nil, old, o)
+	a.Name = key.Name
+	if err := c.s.admission.Mutate(ctx, a); err != nil {
+		return err
+	}
+	return c.s.admission.Validate(ctx, a)
+}
+
+// marked is what a delete makes of an object: nil if it goes at once, old itself if it is already on its way and
+// nothing changes, else a copy that says when and how it is to go.
+func (c *call) marked(old registry.Object, o *metav1.DeleteOptions) registry.Object {
+	obj := old.DeepCopyObject().(registry.Object)
+	graceful, pending := c.beGraceful(obj, o)
+	finalizers := wantedFinalizers(c.row, old, o)
+	changed := !slices.Equal(finalizers, old.GetFinalizers())
+	if changed {
+		obj.SetFinalizers(finalizers)
+	}
+	holds := c.row.Holds != nil && c.row.Holds(obj)
+	if !pending && !graceful && (len(finalizers) > 0 || holds) {
+		c.markNow(obj)
+	}
+	switch {
+	case len(finalizers) > 0, holds, pending, graceful && *obj.GetDeletionGracePeriodSeconds() > 0:
+		if !graceful && pending && !changed {
+			return old
+		}
+		return obj
+	}
+	return nil
+}
+
+// beGraceful starts or shortens an object's grace period. pending means that one runs already and stays as it is.
+func (c *call) beGraceful(obj registry.Object, o *metav1.DeleteOptions) (graceful, pending bool) {
+	if c.row.GracePeriod == nil {
+		return false, false
+	}
+	if at := obj.GetDeletionTimestamp(); at != nil {
+		running := obj.GetDeletionGracePeriodSeconds()
+		if running == nil || o.GracePeriodSeconds == nil || max(*o.GracePeriodSeconds, 0) >= *running {
+			return false, running != nil && *running > 0
+		}
+		asked := max(*o.GracePeriodSeconds, 0)
+		sooner := metav1.NewTime(at.Add(time.Duration(asked-*running) * time.Second))
+		obj.SetDeletionTimestamp(&sooner)
+		obj.SetDeletionGracePeriodSeconds(&asked)
+		return true, false
+	}
+	grace := c.row.GracePeriod(obj, o.GracePeriodSeconds)
+	at := metav1.NewTime(c.now.Add(time.Duration(grace) * time.Second).Truncate(time.Second))
+	obj.SetDeletionTimestamp(&at)
+	obj.SetDeletionGracePeriodSeconds(&grace)
+	if obj.GetGeneration() > 0 {
+		obj.SetGeneration(obj.GetGeneration() + 1)
+	}
+	if c.row.MarkDeleting != nil {
+		c.row.MarkDeleting(obj)
+	}
+	return true, false
+}
+
+// markNow marks an object that only its finalizers hold.
+func (c *call) markNow(obj registry.Object) {
+	if obj.GetDeletionTimestamp() == nil && obj.GetGeneration() > 0 {
+		obj.SetGeneration(obj.GetGeneration() + 1)
+	}
+	if at := obj.GetDeletionTimestamp(); at == nil || at.After(c.now) {
+		now := metav1.NewTime(c.now.Truncate(time.Second))
+		obj.SetDeletionTimestamp(&now)
+	}
+	if c.row.Holds == nil {
+		var zero int64
+		obj.SetDeletionGracePeriodSeconds(&zero)
+	}
+	if c.row.MarkDeleting != nil {
+		c.row.MarkDeleting(obj)
+	}
+}
+
+// wantedFinalizers are the object's finalizers with those of garbage collection as the options want them.
+func wantedFinalizers(row *registry.Resource, obj registry.Object, o *metav1.DeleteOptions) []string {
+	have := obj.GetFinalizers()
+	orphan, foreground := propagation(row, have, o)
+	want := slices.DeleteFunc(slices.Clone(have), func(f string) bool {
+		return f == metav1.FinalizerOrphanDependents || f == metav1.FinalizerDeleteDependents
+	})
+	if orphan {
+		want = append(want, metav1.FinalizerOrphanDependents)
+	}
+	if foreground {
+		want = append(want, metav1.FinalizerDeleteDependents)
+	}
+	if len(want) == len(have) && !slices.ContainsFunc(want, func(f string) bool { return !slices.Contains(have, f) }) {
+		return have
+	}
+	return want
+}
+
+// propagation decides what becomes of an object's dependents: what the options say, else what its finalizers say,
+// else what the resource does by default.
+func propagation(row *registry.Resource, finalizers []string, o *metav1.DeleteOptions) (orphan, foreground bool) {
+	switch {
+	case o.OrphanDependents != nil:
+		return *o.OrphanDependents, false
+	case o.PropagationPolicy != nil:
+		return *o.PropagationPolicy == metav1.DeletePropagationOrphan, *o.PropagationPolicy == metav1.DeletePropagationForeground
+	}
+	orphan = slices.Contains(finalizers, metav1.FinalizerOrphanDependents)
+	foreground = slices.Contains(finalizers, metav1.FinalizerDeleteDependents)
+	if !orphan && !foreground {
+		orphan = row.OrphanByDefault
+	}
+	return orphan, foreground
+}

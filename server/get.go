@@ -1,0 +1,40 @@
+package server
+
+import (
+	"net/http"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// get answers with one object, or with what a sub-resource shows of it.
+func (c *call) get() error {
+	// 1. How is the answer wanted?
+	if err := c.negotiateObject(); err != nil {
+		return err
+	}
+	o, err := readOptions(c.r.URL.Query(), metav1.Convert_url_Values_To_v1_GetOptions)
+	if err != nil {
+		return err
+	}
+	// 2. Read: as fresh as the resourceVersion asks for; without one, as fresh as etcd.
+	entry, err := c.store().Get(c.ctx(), c.key(), o.ResourceVersion)
+	if err != nil {
+		return err
+	}
+	// 3. Write the bytes that the cache holds, or the object's scale.
+	if c.sub != nil && c.sub.Scale != nil {
+		obj, err := entry.Object()
+		if err != nil {
+			return err
+		}
+		return c.writeScale(http.StatusOK, obj)
+	}
+	return c.writeEntry(http.StatusOK, entry)
+}
+
+// negotiateObject settles the form of an answer that holds one object.
+func (c *call) negotiateObject() (err error) {
+	c.form, err = negotiate(c.r, transforms{table: true, metadata: true})
+	c.form.Pretty = prettyWanted(c.r)
+	return err
+}

@@ -1,0 +1,155 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A check is a part of the server's health, with a path of its own below /healthz, /livez or /readyz.
+type check struct {
+	name string
+	of   []string // the end points that ask it
+	run  func(context.Context) error
+}
+
+// health answers /healthz, /livez and /readyz: "ok", or what is wrong. ?verbose lists every check, ?exclude=NAME leaves
+// one out, /readyz/NAME asks one alone.
+type health struct {
+	checks  []check
+	kept    atomic.Bool // the objects that the server keeps exist
+	leaving atomic.Bool
+}
+
+func newHealth(s *Server) *health {
+	h := &health{}
+	all := []string{"/healthz", "/livez", "/readyz"}
+	ready := []string{"/readyz"}
+	fine := func(context.Context) error { return nil }
+	started := func(context.Context) error {
+		if !h.kept.Load() {
+			return errors.New("not finished")
+		}
+		return nil
+	}
+	etcd := func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		return s.db.Healthy(ctx)
+	}
+	h.checks = []check{
+		{"ping", all, fine},
+		{"log", all, fine},
+		{"etcd", all, etcd},
+		{"etcd-readiness", ready, etcd},
+		{"informer-sync", ready, started},
+		{"poststarthook/start-apiserver-admission-initializer", all, fine},
+		{"poststarthook/scheduling/bootstrap-system-priority-classes", all, started},
+		{"poststarthook/priority-and-fairness-config-producer", all, started},
+		{"poststarthook/start-system-namespaces-controller", all, started},
+		{"poststarthook/bootstrap-controller", all, started},
+		{"poststarthook/start-kubernetes-service-cidr-controller", all, started},
+		{"poststarthook/apiservice-registration-controller", all, started},
+		{"shutdown", ready, func(context.Context) error {
+			if h.leaving.Load() {
+				return errors.New("process is shutting down")
+			}
+			return nil
+		}},
+	}
+	return h
+}
+
+// leave makes /readyz say no from now on.
+func (h *health) leave() { h.leaving.Store(true) }
+
+// awaitReady waits until the objects that the server keeps exist.
+func (h *health) awaitReady(ctx context.Context) error {
+	for !h.kept.Load() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// handler serves one end point and the checks below it.
+func (h *health) handler(point string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			http.Error(w, "405 method not allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		asked := slices.DeleteFunc(slices.Clone(h.checks), func(c check) bool { return !slices.Contains(c.of, point) })
+		if name := strings.Trim(strings.TrimPrefix(r.URL.Path, point), "/"); name != "" {
+			h.one(w, r, asked, name)
+			return
+		}
+		h.report(w, r, strings.TrimPrefix(point, "/"), asked)
+	})
+}
+
+// one answers for a single check.
+func (h *health) one(w http.ResponseWriter, r *http.Request, asked []check, name string) {
+	i := slices.IndexFunc(asked, func(c check) bool { return c.name == name })
+	if i < 0 {
+		http.Error(w, "404 page not found", http.StatusNotFound)
+		return
+	}
+	if err := asked[i].run(r.Context()); err != nil {
+		http.Error(w, fmt.Sprintf("internal server error: %v", err), http.StatusInternalServerError)
+		return
+	}
+	fmt.Fprint(w, "ok")
+}
+
+// report runs all checks of an end point.
+func (h *health) report(w http.ResponseWriter, r *http.Request, point string, asked []check) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	query := r.URL.Query()
+	excluded := query["exclude"]
+	var text bytes.Buffer
+	failed := false
+	for _, c := range asked {
+		if slices.Contains(excluded, c.name) {
+			excluded = slices.DeleteFunc(slices.Clone(excluded), func(x string) bool { return x == c.name })
+			fmt.Fprintf(&text, "[+]%s excluded: ok\n", c.name)
+			continue
+		}
+		if err := c.run(r.Context()); err != nil {
+			failed = true
+			fmt.Fprintf(&text, "[-]%s failed: reason withheld\n", c.name)
+			continue
+		}
+		fmt.Fprintf(&text, "[+]%s ok\n", c.name)
+	}
+	if len(excluded) > 0 {
+		fmt.Fprintf(&text, "warn: some health checks cannot be excluded: no matches for %s\n", quoted(excluded))
+	}
+	_, verbose := query["verbose"]
+	switch {
+	case failed:
+		http.Error(w, text.String()+point+" check failed", http.StatusInternalServerError)
+	case verbose:
+		fmt.Fprintf(w, "%s%s check passed\n", text.String(), point)
+	default:
+		fmt.Fprint(w, "ok")
+	}
+}
+
+func quoted(names []string) string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = fmt.Sprintf("%q", n)
+	}
+	return strings.Join(out, ", ")
+}

@@ -1,0 +1,234 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"reflect"
+	"strings"
+	"sync"
+	"unicode"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/client-go/applyconfigurations"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/knarr-dev/knarr/registry"
+)
+
+// fieldManagers attribute fields to managers: one for each door of each version of a resource, made when it is first
+// needed, because the schemas that all of them share take 80 ms and several MB to make.
+type fieldManagers struct {
+	once    sync.Once
+	schemas managedfields.TypeConverter // of client-go's apply configurations
+	known   sync.Map                    // door -> *managedfields.FieldManager
+}
+
+// door is a way to write to a resource.
+type door struct {
+	row     *registry.Resource
+	version string
+	sub     string
+}
+
+// of returns the field manager of a call's door.
+func (f *fieldManagers) of(c *call) (*managedfields.FieldManager, error) {
+	d := door{c.row, c.version.Name, c.Subresource}
+	if m, ok := f.known.Load(d); ok {
+		return m.(*managedfields.FieldManager), nil
+	}
+	v := versions{c.row}
+	kind, hub := c.kind(), c.hubKind().GroupVersion()
+	if c.sub != nil && c.sub.Scale != nil {
+		kind, hub = c.sub.Kind, c.sub.Kind.GroupVersion()
+	}
+	m, err := managedfields.NewDefaultFieldManager(f.typesOf(kind), v, v, v, kind, hub, c.Subresource, ownable(c))
+	if err != nil {
+		return nil, fmt.Errorf("field manager of %s: %w", kind, err)
+	}
+	f.known.Store(d, m)
+	return m, nil
+}
+
+// typesOf reads objects as typed values by client-go's schemas. The few kinds that have none there (reviews, Scale)
+// are read without a schema: every list is atomic.
+func (f *fieldManagers) typesOf(kind schema.GroupVersionKind) managedfields.TypeConverter {
+	f.once.Do(func() { f.schemas = applyconfigurations.NewTypeConverter(scheme.Scheme) })
+	probe, err := scheme.Scheme.New(kind)
+	if err == nil {
+		probe.GetObjectKind().SetGroupVersionKind(kind)
+		_, err = f.schemas.ObjectToTyped(probe)
+	}
+	if err != nil {
+		return managedfields.NewDeducedTypeConverter()
+	}
+	return f.schemas
+}
+
+// ownable says which fields writers of a door may own, for each version.
+func ownable(c *call) map[fieldpath.APIVersion]fieldpath.Filter {
+	reset, only := c.row.Reset, []string(nil)
+	if c.sub != nil {
+		reset, only = c.sub.Reset, c.sub.Only
+	}
+	var filter fieldpath.Filter
+	switch {
+	case len(only) > 0:
+		filter = fieldpath.NewIncludeMatcherFilter(patterns(only)...)
+	case len(reset) > 0:
+		filter = fieldpath.NewExcludeSetFilter(fieldpath.NewSet(paths(reset)...))
+	default:
+		return nil
+	}
+	out := map[fieldpath.APIVersion]fieldpath.Filter{}
+	for _, v := range c.row.Versions {
+		out[fieldpath.APIVersion(groupVersion(c.row.Group, v.Name))] = filter
+	}
+	return out
+}
+
+func paths(dotted []string) []fieldpath.Path {
+	var out []fieldpath.Path
+	for _, d := range dotted {
+		var parts []any
+		for _, name := range strings.Split(d, ".") {
+			parts = append(parts, name)
+		}
+		out = append(out, fieldpath.MakePathOrDie(parts...))
+	}
+	return out
+}
+
+// patterns reads dotted paths in which "*" stands for any item.
+func patterns(dotted []string) []*fieldpath.SetMatcher {
+	var out []*fieldpath.SetMatcher
+	for _, d := range dotted {
+		var parts []any
+		for _, name := range strings.Split(d, ".") {
+			if name == "*" {
+				parts = append(parts, fieldpath.MatchAnyPathElement())
+			} else {
+				parts = append(parts, name)
+			}
+		}
+		out = append(out, fieldpath.MakePrefixMatcherOrDie(parts...))
+	}
+	return out
+}
+
+// managerName is the manager that a write is attributed to: the one it names, else the user agent up to its version.
+func managerName(named string, r *http.Request) string {
+	if named != "" {
+		return named
+	}
+	agent, _, _ := strings.Cut(r.UserAgent(), "/")
+	var b strings.Builder
+	for _, ch := range agent {
+		if b.Len()+len(string(ch)) > 128 {
+			break
+		}
+		if unicode.IsPrint(ch) {
+			b.WriteRune(ch)
+		}
+	}
+	return b.String()
+}
+
+// manage attributes what the call changes from live (nil: the object is new) to its field manager. Both objects are of
+// the hub version; live is left as it is.
+func (c *call) manage(live, obj registry.Object) (registry.Object, error) {
+	m, err := c.s.managers.of(c)
+	if err != nil {
+		return nil, err
+	}
+	if live == nil {
+		live = c.row.New()
+	}
+	out := m.UpdateNoErrors(shallowCopy(live), obj, managerName(c.fieldManager, c.r))
+	return out.(registry.Object), nil
+}
+
+// shallowCopy copies the object itself but not what it points to: enough to set fields of its metadata.
+func shallowCopy(o registry.Object) registry.Object {
+	v := reflect.New(reflect.TypeOf(o).Elem())
+	v.Elem().Set(reflect.ValueOf(o).Elem())
+	return v.Interface().(registry.Object)
+}
+
+// versions converts between the versions of a row, in the terms of apimachinery's field managers.
+type versions struct{ row *registry.Resource }
+
+// New makes an object of a version.
+func (v versions) New(kind schema.GroupVersionKind) (runtime.Object, error) {
+	if version := v.named(kind.GroupVersion()); version != nil && kind.Kind == v.row.Kind {
+		o := version.New()
+		o.GetObjectKind().SetGroupVersionKind(kind)
+		return o, nil
+	}
+	return scheme.Scheme.New(kind)
+}
+
+// Default fills in a new object's defaults.
+func (v versions) Default(o runtime.Object) {
+	kind := o.GetObjectKind().GroupVersionKind()
+	version := v.named(kind.GroupVersion())
+	switch {
+	case version == nil || kind.Kind != v.row.Kind:
+	case version.ToHub == nil:
+		v.row.Complete(o.(registry.Object))
+	case version.Default != nil:
+		version.Default(o.(registry.Object))
+	}
+}
+
+func (v versions) named(gv schema.GroupVersion) *registry.Version {
+	for i := range v.row.Versions {
+		if v.row.Group == gv.Group && v.row.Versions[i].Name == gv.Version {
+			return &v.row.Versions[i]
+		}
+	}
+	return nil
+}
+
+// ConvertToVersion brings an object to another version of its row, and an unstructured one to its Go type. It may
+// return the object itself.
+func (v versions) ConvertToVersion(in runtime.Object, target runtime.GroupVersioner) (runtime.Object, error) {
+	have := in.GetObjectKind().GroupVersionKind()
+	if u, ok := in.(*unstructured.Unstructured); ok {
+		typed, err := v.New(have)
+		if err != nil {
+			return nil, err
+		}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, typed); err != nil {
+			return nil, err
+		}
+		in = typed
+	}
+	want, ok := target.KindForGroupVersionKinds([]schema.GroupVersionKind{have})
+	if !ok || have == want || have.Kind != v.row.Kind {
+		return in, nil
+	}
+	from, to := v.named(have.GroupVersion()), v.named(want.GroupVersion())
+	if from == nil || to == nil {
+		return nil, runtime.NewNotRegisteredErrForKind(schemeName, want)
+	}
+	o := in.(registry.Object)
+	if from.ToHub != nil {
+		o = from.ToHub(o)
+		o.GetObjectKind().SetGroupVersionKind(v.row.New().GetObjectKind().GroupVersionKind())
+	}
+	return convertFromHub(v.row, to, o), nil
+}
+
+// Convert is not used by field managers.
+func (v versions) Convert(in, out, context any) error {
+	return fmt.Errorf("convert %T to %T: only ConvertToVersion is possible", in, out)
+}
+
+// ConvertFieldLabel is not used by field managers.
+func (v versions) ConvertFieldLabel(gvk schema.GroupVersionKind, label, value string) (string, string, error) {
+	return label, value, nil
+}

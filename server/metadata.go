@@ -1,0 +1,189 @@
+package server
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/knarr-dev/knarr/registry"
+	"github.com/knarr-dev/knarr/registry/store"
+)
+
+// metaGroup is the apiVersion of Table and PartialObjectMetadata in the version that the client asked for.
+func metaGroup(f Form) string { return "meta.k8s.io/" + f.MetaType }
+
+func (e encoding) kindOf() schema.GroupVersionKind {
+	return schema.GroupVersionKind{Group: e.row.Group, Version: e.version.Name, Kind: e.row.Kind}
+}
+
+// metadataJSON cuts the metadata out of an object's JSON, where it is the first member after kind and version.
+func (e encoding) metadataJSON(whole []byte) []byte {
+	const key = `"metadata":`
+	if len(whole) < len(e.prefix)+len(key) || string(whole[len(e.prefix):len(e.prefix)+len(key)]) != key {
+		return []byte("{}")
+	}
+	rest := whole[len(e.prefix)+len(key):]
+	return rest[:objectEnd(rest)]
+}
+
+// objectEnd is the length of the JSON object at the beginning of b.
+func objectEnd(b []byte) int {
+	depth, quoted := 0, false
+	for i := 0; i < len(b); i++ {
+		switch ch := b[i]; {
+		case quoted && ch == '\\':
+			i++
+		case ch == '"':
+			quoted = !quoted
+		case quoted:
+		case ch == '{':
+			depth++
+		case ch == '}':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(b)
+}
+
+// partial is an object as PartialObjectMetadata, in JSON.
+func (e encoding) partial(f Form, entry *store.Entry) ([]byte, error) {
+	whole, err := e.json(entry)
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, `{"kind":"PartialObjectMetadata","apiVersion":%q,"metadata":%s}`, metaGroup(f), e.metadataJSON(whole)), nil
+}
+
+func partialType(f Form, list string) metav1.TypeMeta {
+	return metav1.TypeMeta{Kind: "PartialObjectMetadata" + list, APIVersion: metaGroup(f)}
+}
+
+// partialOf is an object's metadata alone.
+func partialOf(f Form, o registry.Object) *metav1.PartialObjectMetadata {
+	p := &metav1.PartialObjectMetadata{TypeMeta: partialType(f, "")}
+	j, err := json.Marshal(struct {
+		Metadata metav1.Object `json:"metadata"`
+	}{objectMeta(o)})
+	if err == nil {
+		json.Unmarshal(j, p)
+	}
+	return p
+}
+
+// objectMeta is the ObjectMeta inside an object of k8s.io/api.
+func objectMeta(o registry.Object) metav1.Object {
+	if a, ok := o.(metav1.ObjectMetaAccessor); ok {
+		return a.GetObjectMeta()
+	}
+	return o
+}
+
+// writeShaped answers with one object as Table or PartialObjectMetadata.
+func (c *call) writeShaped(code int, o registry.Object) error {
+	if c.form.Shape == Metadata {
+		p := partialOf(c.form, o)
+		writeObject(c.w, c.r, code, c.form, p.TypeMeta, p)
+		return nil
+	}
+	t, err := c.newTableWriter()
+	if err != nil {
+		return err
+	}
+	row, err := t.rowOf(o)
+	if err != nil {
+		return err
+	}
+	body := t.table(metav1.ListMeta{ResourceVersion: o.GetResourceVersion()}, func(buf *bytes.Buffer) { t.fill(buf, row) })
+	writeBody(c.w, c.r, code, c.form, body)
+	return nil
+}
+
+// writeMetadataList answers with a PartialObjectMetadataList.
+func (c *call) writeMetadataList(meta metav1.ListMeta, l *store.List) error {
+	e := c.encoding()
+	typ := partialType(c.form, "List")
+	if c.form.Format == Protobuf {
+		return c.writeProtoMetadataList(typ, meta, l)
+	}
+	var buf bytes.Buffer
+	buf.Write(listHead(typ.Kind, typ.APIVersion, meta))
+	for i, b := range l.Blocks {
+		for j, entry := range b.Entries {
+			if i+j > 0 {
+				buf.WriteByte(',')
+			}
+			whole, err := e.json(entry)
+			if err != nil {
+				return err
+			}
+			buf.WriteString(`{"metadata":`)
+			buf.Write(e.metadataJSON(whole))
+			buf.WriteByte('}')
+		}
+	}
+	buf.WriteString("]}")
+	writeBody(c.w, c.r, http.StatusOK, c.form, buf.Bytes())
+	return nil
+}
+
+func (c *call) writeProtoMetadataList(typ metav1.TypeMeta, meta metav1.ListMeta, l *store.List) error {
+	m, err := meta.Marshal()
+	if err != nil {
+		return err
+	}
+	body := appendString(nil, tagField1, string(m))
+	for _, b := range l.Blocks {
+		for _, entry := range b.Entries {
+			item, err := c.encoding().partialProto(entry)
+			if err != nil {
+				return err
+			}
+			body = append(binary.AppendUvarint(append(body, tagField2), uint64(len(item))), item...)
+		}
+	}
+	writeBody(c.w, c.r, http.StatusOK, c.form, bytes.Join([][]byte{envelopeHead(typ, len(body)), body, []byte(envelopeTail)}, nil))
+	return nil
+}
+
+// partialProto is an object's metadata as a protobuf PartialObjectMetadata: field 1 of both messages is the metadata.
+func (e encoding) partialProto(entry *store.Entry) ([]byte, error) {
+	p, err := e.proto(entry)
+	if err != nil {
+		return nil, err
+	}
+	if len(p) == 0 || p[0] != tagField1 {
+		return nil, nil
+	}
+	n, size := binary.Uvarint(p[1:])
+	return p[:1+size+int(n)], nil
+}
+
+// metadataEvent is the object of a watch event as PartialObjectMetadata, encoded.
+func (f *frameWriter) metadataEvent(e store.Event, form Form) ([]byte, error) {
+	typ := partialType(form, "")
+	if e.Entry == nil {
+		p := partialOf(form, f.bookmark(e).(registry.Object))
+		if form.Format == Protobuf {
+			return envelope(typ, p)
+		}
+		return json.Marshal(p)
+	}
+	if form.Format == Protobuf {
+		body, err := f.partialProto(e.Entry)
+		return bytes.Join([][]byte{envelopeHead(typ, len(body)), body, []byte(envelopeTail)}, nil), err
+	}
+	return f.partial(form, e.Entry)
+}
+
+// envelope is a message in its protobuf envelope.
+func envelope(typ metav1.TypeMeta, v any) ([]byte, error) {
+	body, err := marshalProto(v)
+	return bytes.Join([][]byte{envelopeHead(typ, len(body)), body, []byte(envelopeTail)}, nil), err
+}

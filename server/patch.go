@@ -1,0 +1,300 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"mime"
+	"net/http"
+	"strings"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/mergepatch"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+
+	"github.com/knarr-dev/knarr/registry"
+	"github.com/knarr-dev/knarr/registry/store"
+)
+
+// maxPatchOperations bounds the work that one JSON patch can ask for.
+const maxPatchOperations = 10000
+
+// patch changes an object by a JSON, merge or strategic merge patch, or applies a configuration to it.
+func (c *call) patch() error {
+	// 1. What kind of patch, how is the answer wanted, how is the request meant?
+	kind, err := patchKind(c.r)
+	if err != nil {
+		return err
+	}
+	c.patching = kind
+	if err := c.negotiateObject(); err != nil {
+		return err
+	}
+	body, err := readBody(c.r)
+	if err != nil {
+		return err
+	}
+	o, err := readOptions(c.r.URL.Query(), metav1.Convert_url_Values_To_v1_PatchOptions)
+	if err != nil {
+		return err
+	}
+	if err := invalidOptions("PatchOptions", metavalidation.ValidatePatchOptions(o, kind)); err != nil {
+		return err
+	}
+	c.begin(o.DryRun, o.FieldManager, o.FieldValidation)
+	// 2. Patch the stored object, in the version of the URL.
+	if c.sub != nil && c.sub.Scale != nil {
+		return c.patchScale(body, o)
+	}
+	apply := kind == types.ApplyPatchType
+	entry, obj, created, err := c.change(change{options: o, create: apply && c.sub == nil, managed: apply,
+		next: func(_ context.Context, current *store.Entry) (registry.Object, error) {
+			if apply {
+				return c.applied(current, body, o)
+			}
+			return c.patched(current, body)
+		}})
+	if err != nil {
+		return err
+	}
+	// 3. Answer with what is stored now.
+	return c.writeChanged(entry, obj, created)
+}
+
+// patchKind is the kind of patch that the Content-Type names.
+func patchKind(r *http.Request) (types.PatchType, error) {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch kind := types.PatchType(media); kind {
+	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType:
+		if err == nil {
+			return kind, nil
+		}
+	}
+	return "", generic(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType, "415: Unsupported Media Type")
+}
+
+// patched is the stored object with the patch, complete, in the hub version.
+func (c *call) patched(current *store.Entry, body []byte) (registry.Object, error) {
+	var obj registry.Object
+	var err error
+	if c.patching == types.StrategicMergePatchType {
+		var live registry.Object
+		if live, err = c.encoding().object(current); err == nil {
+			obj, err = c.mergedStrategically(live, c.version.New(), body)
+		}
+	} else {
+		var whole []byte
+		if whole, err = c.encoding().json(current); err == nil {
+			obj, err = c.patchedJSON(whole, body, c.decoder())
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkName(obj); err != nil {
+		return nil, err
+	}
+	obj = c.toHub(obj)
+	c.row.Complete(obj)
+	return obj, nil
+}
+
+// invalidPatch is the 422 of a patch whose result is not an object of its kind.
+func invalidPatch(value, detail string) error {
+	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), value, detail)})
+}
+
+// patchedJSON applies a JSON or merge patch to an object's JSON and decodes the result.
+func (c *call) patchedJSON(whole, body []byte, d decoder) (registry.Object, error) {
+	var out []byte
+	var strict []error
+	var err error
+	if c.patching == types.JSONPatchType {
+		out, strict, err = c.applyOperations(whole, body)
+	} else {
+		out, strict, err = c.mergeJSON(whole, body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	obj, kind, unknown, err := d.decode(out, JSON, c.strict())
+	if err != nil {
+		return nil, invalidPatch(string(out), err.Error())
+	}
+	if *kind != d.kind {
+		return nil, invalidPatch(string(out), fmt.Sprintf("unable to decode %s as %s", kind, d.kind))
+	}
+	if err := c.heedStrict(append(strict, unknown...), string(out)); err != nil {
+		return nil, err
+	}
+	o := obj.(registry.Object)
+	o.GetObjectKind().SetGroupVersionKind(d.kind)
+	return o, nil
+}
+
+// strict reports whether unknown and duplicate fields matter to the client.
+func (c *call) strict() bool { return c.fieldValidation != metav1.FieldValidationIgnore }
+
+// heedStrict refuses or warns of unknown and duplicate fields; value is what the error quotes.
+func (c *call) heedStrict(errs []error, value string) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	if c.fieldValidation == metav1.FieldValidationStrict {
+		return invalidPatch(value, runtime.NewStrictDecodingError(errs).Error())
+	}
+	for _, e := range errs {
+		c.warn(e.Error())
+	}
+	return nil
+}
+
+func (c *call) mergeJSON(whole, body []byte) ([]byte, []error, error) {
+	var strict []error
+	if c.strict() {
+		var err error
+		if strict, err = kjson.UnmarshalStrict(body, &map[string]any{}); err != nil {
+			return nil, nil, badRequest("error decoding patch: %v", err)
+		}
+	}
+	out, err := jsonpatch.MergePatch(whole, body)
+	if err == jsonpatch.ErrBadJSONPatch {
+		return nil, nil, apierrors.NewBadRequest(err.Error())
+	}
+	return out, strict, err
+}
+
+// patchOperation is a JSON patch's operation, for finding members that do not belong there.
+type patchOperation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	From  string `json:"from"`
+	Value any    `json:"value"`
+}
+
+func (c *call) applyOperations(whole, body []byte) ([]byte, []error, error) {
+	var strict []error
+	if c.strict() {
+		found, err := kjson.UnmarshalStrict(body, &[]patchOperation{})
+		if err != nil {
+			return nil, nil, badRequest("error decoding patch: %s", strings.ReplaceAll(err.Error(), "server.patchOperation", "handlers.jsonPatchOp"))
+		}
+		for _, e := range found {
+			strict = append(strict, fmt.Errorf("json patch %w", e))
+		}
+	}
+	operations, err := jsonpatch.DecodePatch(body)
+	if err != nil {
+		return nil, nil, apierrors.NewBadRequest(err.Error())
+	}
+	if len(operations) > maxPatchOperations {
+		return nil, nil, apierrors.NewRequestEntityTooLargeError(
+			fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(operations)))
+	}
+	out, err := operations.Apply(whole)
+	if err != nil {
+		return nil, nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+	}
+	return out, strict, nil
+}
+
+// mergedStrategically merges a patch by the kind's own rules (lists by key) into a new object of the same version.
+func (c *call) mergedStrategically(live, into registry.Object, body []byte) (registry.Object, error) {
+	original, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
+	if err != nil {
+		return nil, err
+	}
+	patch := map[string]any{}
+	var strict []error
+	if c.strict() {
+		strict, err = kjson.UnmarshalStrict(body, &patch)
+	} else {
+		err = kjson.UnmarshalCaseSensitivePreserveInts(body, &patch)
+	}
+	if err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	merged, err := strategicpatch.StrategicMergeMapPatch(original, patch, into)
+	if err != nil {
+		return nil, strategicError(err)
+	}
+	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(merged, into, c.strict())
+	if found, ok := runtime.AsStrictDecodingError(err); ok {
+		strict, err = append(strict, found.Errors()...), nil
+	}
+	if err != nil {
+		return nil, invalidPatch(fmt.Sprintf("%+v", patch), err.Error())
+	}
+	if err := c.heedStrict(strict, fmt.Sprintf("%+v", patch)); err != nil {
+		return nil, err
+	}
+	into.GetObjectKind().SetGroupVersionKind(live.GetObjectKind().GroupVersionKind())
+	return into, nil
+}
+
+// strategicError tells a patch that is malformed from one that does not fit.
+func strategicError(err error) error {
+	switch err {
+	case mergepatch.ErrBadJSONDoc, mergepatch.ErrBadPatchFormatForPrimitiveList, mergepatch.ErrBadPatchFormatForRetainKeys,
+		mergepatch.ErrBadPatchFormatForSetElementOrderList, mergepatch.ErrUnsupportedStrategicMergePatchFormat:
+		return apierrors.NewBadRequest(err.Error())
+	case mergepatch.ErrNoListOfLists, mergepatch.ErrPatchContentNotMatchRetainKeys:
+		return apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+	}
+	return err
+}
+
+// applied is the stored object (nil: a new one) with a configuration applied to it, its fields attributed.
+func (c *call) applied(current *store.Entry, body []byte, o *metav1.PatchOptions) (registry.Object, error) {
+	live := c.row.New()
+	if current != nil {
+		stored, err := current.Object()
+		if err != nil {
+			return nil, err
+		}
+		live = stored.DeepCopyObject().(registry.Object)
+	}
+	obj, err := c.applyTo(live, body, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkName(obj); err != nil {
+		return nil, err
+	}
+	c.row.Complete(obj)
+	return obj, nil
+}
+
+// applyTo merges a configuration (YAML, of which JSON is a part) into live, which it may change.
+func (c *call) applyTo(live registry.Object, body []byte, o *metav1.PatchOptions) (registry.Object, error) {
+	manager, err := c.s.managers.of(c)
+	if err != nil {
+		return nil, err
+	}
+	config := &unstructured.Unstructured{Object: map[string]any{}}
+	if err := yaml.Unmarshal(body, &config.Object); err != nil {
+		return nil, badRequest("error decoding YAML: %v", err)
+	}
+	out, err := manager.Apply(live, config, managerName(c.fieldManager, c.r), o.Force != nil && *o.Force)
+	if err != nil {
+		return nil, err
+	}
+	if c.strict() {
+		if err := yaml.UnmarshalStrict(body, &map[string]any{}); err != nil {
+			if c.fieldValidation == metav1.FieldValidationStrict {
+				return nil, badRequest("error strict decoding YAML: %v", err)
+			}
+			c.warn(err.Error())
+		}
+	}
+	return out.(registry.Object), nil
+}

@@ -1,0 +1,209 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/google/uuid"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/knarr-dev/knarr/registry"
+)
+
+// pipeline is what every request passes, outermost first. The order is upstream's and can be observed: a panic is an
+// answer, a request without a valid credential does not learn what exists, and only one that may do a thing learns
+// that it cannot be done.
+func (s *Server) pipeline(r chi.Router) {
+	r.Use(
+		s.identify,     // an Audit-ID on every answer, and no caching of any
+		s.recover,      // a panic in a handler is a 500, and logged with its stack
+		s.parse,        // what method and path mean; later stations decide on that
+		s.measure,      // counted and timed from here on
+		s.limitTime,    // requests that are no streams end in time
+		s.authenticate, // who is asking: 401
+		s.authorize,    // may they: 403
+	)
+}
+
+// requestKey finds the Request and the user in a request's context.
+type requestKey struct{}
+
+// asked is what the pipeline has found out of a request.
+type asked struct {
+	request  *Request
+	user     registry.User
+	received time.Time
+}
+
+func askedOf(r *http.Request) *asked { return r.Context().Value(requestKey{}).(*asked) }
+
+func (s *Server) identify(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get("Audit-ID")
+		if id == "" {
+			id = uuid.NewString()
+		}
+		h := w.Header()
+		h["Audit-Id"] = []string{id}
+		h["Cache-Control"] = []string{"no-cache, private"}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) recover(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			what := recover()
+			switch {
+			case what == nil:
+			case what == http.ErrAbortHandler:
+				panic(what) // the way to end a connection
+			default:
+				s.log.Error("panic while serving", "method", r.Method, "path", r.URL.Path, "panic", what, "stack", string(debug.Stack()))
+				http.Error(w, "This request caused apiserver to panic. Look in the logs for details.", http.StatusInternalServerError)
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) parse(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := &asked{request: parseRequest(r), received: time.Now()}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, a)))
+	})
+}
+
+func (s *Server) measure(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.metrics.serve(next, w, r, askedOf(r)) })
+}
+
+// isStream tells requests that last as long as the client likes.
+func (q *Request) isStream() bool {
+	if !q.IsResource {
+		return strings.HasPrefix(q.Path, "/debug/pprof")
+	}
+	switch q.Subresource {
+	case "attach", "exec", "log", "portforward", "proxy":
+		return true
+	}
+	return q.Verb == "watch"
+}
+
+func (s *Server) limitTime(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if askedOf(r).request.isStream() {
+			next.ServeHTTP(w, r)
+			return
+		}
+		limit := s.config.RequestTimeout
+		if strings.Contains(r.URL.RawQuery, "timeout=") {
+			asked, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+			if err != nil {
+				writeError(w, r, badRequest("invalid timeout specified in the request URL - %v", err))
+				return
+			}
+			if asked > 0 {
+				limit = min(limit, asked)
+			}
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func (s *Server) authenticate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, err := s.authenticator.Authenticate(r)
+		if err != nil || user == nil {
+			if err != nil {
+				s.log.Debug("authentication", "path", r.URL.Path, "err", err)
+			}
+			writeError(w, r, plain(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized"))
+			return
+		}
+		r.Header.Del("Authorization") // nothing behind this station has use for it
+		askedOf(r).user = *user
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) authorize(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := askedOf(r)
+		attributes := a.request.attributes(a.user)
+		decision, reason, err := s.authorizer.Authorize(r.Context(), attributes)
+		switch {
+		case decision == registry.Allow:
+			next.ServeHTTP(w, r)
+		case err != nil && decision == registry.NoOpinion:
+			writeError(w, r, apierrors.NewInternalError(err))
+		default:
+			writeError(w, r, forbidden(attributes, reason))
+		}
+	})
+}
+
+// attributes is the request as an authorizer sees it.
+func (q *Request) attributes(user registry.User) registry.Attributes {
+	return registry.Attributes{User: user, Verb: q.Verb, ResourceRequest: q.IsResource, Namespace: q.Namespace, Group: q.Group,
+		Version: q.Version, Resource: q.Plural, Subresource: q.Subresource, Name: q.Name, Path: q.Path}
+}
+
+// serveAPI serves what is not a fixed end point: discovery, and the resources of the table.
+func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
+	a := askedOf(r)
+	q := a.request
+	if !q.IsResource || strings.Contains(r.URL.Path, "//") {
+		s.discovery.ServeHTTP(w, r)
+		return
+	}
+	if err := s.serveResource(w, r, a); err != nil && !errors.Is(err, context.Canceled) {
+		writeError(w, r, err)
+	}
+}
+
+// serveResource hands a request to the function of its verb.
+func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, a *asked) error {
+	q := a.request
+	if !s.discovery.servesGroup(q.Group) {
+		http.Error(w, "404 page not found", http.StatusNotFound)
+		return nil
+	}
+	if err := q.resolve(s.registry, r.Method); err != nil {
+		return err
+	}
+	c := &call{Request: q, s: s, w: w, r: r, user: a.user, now: a.received}
+	if c.version.Warning != "" {
+		c.warn(c.version.Warning)
+	}
+	if c.sub != nil && c.sub.Connect != nil {
+		return c.connect()
+	}
+	switch q.Verb {
+	case "get":
+		return c.get()
+	case "list":
+		return c.list()
+	case "watch":
+		return c.watch()
+	case "create":
+		return c.create()
+	case "update":
+		return c.update()
+	case "patch":
+		return c.patch()
+	case "delete":
+		return c.delete()
+	case "deletecollection":
+		return c.deletecollection()
+	}
+	return errMethodNotAllowed()
+}

@@ -1,0 +1,146 @@
+package server
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/knarr-dev/knarr/registry"
+)
+
+// Request is what method and path of an HTTP request mean. For a request to a resource:
+//
+//	/api/VERSION | /apis/GROUP/VERSION [/watch] [/namespaces/NAMESPACE] /PLURAL [/NAME [/SUBRESOURCE [/REST...]]]
+type Request struct {
+	IsResource  bool
+	Verb        string // get list watch create update patch delete deletecollection; for other paths the method in lower case
+	Path        string
+	Group       string
+	Version     string
+	Namespace   string
+	Plural      string
+	Name        string
+	Subresource string
+	Rest        string // what follows the sub-resource: the path that a proxy forwards
+	legacyWatch bool   // the path says watch
+
+	row     *registry.Resource
+	version *registry.Version
+	sub     *registry.Subresource
+}
+
+// parseRequest reads method and path. It does not know which resources exist.
+func parseRequest(r *http.Request) *Request {
+	q := &Request{Path: r.URL.Path, Verb: strings.ToLower(r.Method)}
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	switch {
+	case parts[0] == "api" && len(parts) >= 3:
+		q.Version, parts = parts[1], parts[2:]
+	case parts[0] == "apis" && len(parts) >= 4:
+		q.Group, q.Version, parts = parts[1], parts[2], parts[3:]
+	default:
+		return q
+	}
+	q.IsResource = true
+	if parts[0] == "watch" && len(parts) > 1 {
+		q.legacyWatch, parts = true, parts[1:]
+	}
+	if parts[0] == "namespaces" && len(parts) > 1 {
+		q.Namespace = parts[1]
+		// /namespaces/NAME and its own sub-resources are about the namespace, all else is inside it.
+		if len(parts) > 2 && parts[2] != "status" && parts[2] != "finalize" {
+			parts = parts[2:]
+		}
+	}
+	q.Plural = parts[0]
+	if len(parts) > 1 {
+		q.Name = parts[1]
+	}
+	if len(parts) > 2 {
+		q.Subresource = parts[2]
+		q.Rest = strings.Join(parts[3:], "/")
+	}
+	q.Verb = q.verb(r)
+	return q
+}
+
+// verb is the request's verb as authorization and metrics name it.
+func (q *Request) verb(r *http.Request) string {
+	switch r.Method {
+	case http.MethodPost:
+		return "create"
+	case http.MethodPut:
+		return "update"
+	case http.MethodPatch:
+		return "patch"
+	case http.MethodDelete:
+		if q.Name == "" {
+			return "deletecollection"
+		}
+		return "delete"
+	case http.MethodGet, http.MethodHead:
+		switch {
+		case q.legacyWatch || (q.Name == "" && wantsWatch(r)):
+			return "watch"
+		case q.Name == "":
+			return "list"
+		}
+		return "get"
+	}
+	return ""
+}
+
+// wantsWatch reads the watch parameter as the API does: present and neither "false" nor "0".
+func wantsWatch(r *http.Request) bool {
+	if !strings.Contains(r.URL.RawQuery, "watch") {
+		return false
+	}
+	v, ok := r.URL.Query()["watch"]
+	return ok && !slices.Contains([]string{"false", "0"}, strings.ToLower(v[0]))
+}
+
+// resolve finds the row, version and sub-resource that the request names, and whether its verb exists there.
+func (q *Request) resolve(reg *registry.Registry, method string) error {
+	row, version := reg.Lookup(q.Group, q.Version, q.Plural)
+	if row == nil || !q.scopeFits(row) {
+		return errNoSuchPath()
+	}
+	q.row, q.version = row, version
+	if q.Subresource == "" {
+		return q.allow(row.Verbs, method)
+	}
+	i := slices.IndexFunc(row.Subresources, func(s registry.Subresource) bool { return s.Name == q.Subresource })
+	if i < 0 || (q.Rest != "" && q.Subresource != "proxy") {
+		return errNoSuchPath()
+	}
+	q.sub = &row.Subresources[i]
+	if q.sub.Connect != nil {
+		return nil
+	}
+	return q.allow(q.sub.Verbs, method)
+}
+
+// scopeFits reports whether the path has a namespace where the resource has one.
+func (q *Request) scopeFits(row *registry.Resource) bool {
+	if row.Plural == "namespaces" && row.Group == "" {
+		return true
+	}
+	if !row.Namespaced {
+		return q.Namespace == ""
+	}
+	return q.Namespace != "" || q.Name == ""
+}
+
+// allow checks the verb against those that the door has.
+func (q *Request) allow(verbs []string, method string) error {
+	known := slices.Contains(verbs, q.Verb) && method != http.MethodHead
+	onAll := q.row.Namespaced && q.Namespace == "" && q.Verb != "list" && q.Verb != "watch"
+	if q.row.Prefix == "" && q.Verb == "create" {
+		onAll = onAll && q.row.Namespaced
+	}
+	onItem := q.Verb == "create" && q.Name != "" && q.Subresource == ""
+	if !known || onAll || onItem || (q.Name == "" && slices.Contains([]string{"update", "patch"}, q.Verb)) {
+		return errMethodNotAllowed()
+	}
+	return nil
+}

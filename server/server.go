@@ -1,0 +1,161 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"k8s.io/apimachinery/pkg/version"
+
+	"github.com/knarr-dev/knarr/admission"
+	"github.com/knarr-dev/knarr/auth"
+	"github.com/knarr-dev/knarr/registry"
+	"github.com/knarr-dev/knarr/registry/store"
+)
+
+// Server is an API server: the table of resources over a store, behind a pipeline.
+type Server struct {
+	config    Config
+	log       *slog.Logger
+	security  *security
+	storage   *storage
+	db        *store.DB
+	registry  *registry.Registry
+	admission admission.Chain
+	managers  fieldManagers
+	deflaters deflaters
+	streams   streams
+	health    *health
+	metrics   *metrics
+	discovery *discovery
+	router    http.Handler
+
+	authenticator auth.Authenticator
+	authorizer    registry.Authorizer
+}
+
+// New opens the store and the PKI and puts a server together. Nothing is served before Run. The context bounds New
+// alone.
+func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err error) {
+	if err := config.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{config: config, log: log}
+	network, err := config.network()
+	if err != nil {
+		return nil, err
+	}
+	if s.security, err = openSecurity(&config, network, log); err != nil {
+		return nil, err
+	}
+	s.authenticator, s.authorizer = s.security.authenticator, s.security.authorizer
+	if s.storage, err = openStorage(ctx, &config, log); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.storage.close()
+		}
+	}()
+	s.db = s.storage.db
+	s.registry = registry.New(s.db, registry.Builtin())
+	s.registry.Network = network
+	if s.registry.Kubelet, err = s.security.kubelet(&config); err != nil {
+		return nil, err
+	}
+	s.registry.Manage = s.manageOwn
+	s.metrics = newMetrics(s)
+	s.health = newHealth(s)
+	s.discovery = newDiscovery(s.registry, net.JoinHostPort(network.AdvertiseAddress.String(), fmt.Sprint(config.SecurePort)))
+	s.router = s.routes(Version(builtFrom()))
+	return s, nil
+}
+
+// Handler serves the API without a listener: the whole pipeline, for clients in the same process.
+func (s *Server) Handler() http.Handler { return s.router }
+
+// Run serves until ctx ends, then shuts down gracefully: the port closes, watches end, requests in flight finish, the
+// store is closed last. ready, if not nil, is called once the server answers.
+func (s *Server) Run(ctx context.Context, ready func()) error {
+	defer s.storage.close()
+	listener, err := s.config.listen(ctx)
+	if err != nil {
+		return err
+	}
+	own, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	defer stop()
+	loops.Go(func() { s.keep(own) })
+	served := make(chan error, 1)
+	go func() {
+		served <- serve(ctx, listener, s.security.tls(&s.config), s.router, s.streams.end, 60*time.Second, s.log)
+	}()
+	if err := s.health.awaitReady(ctx); err == nil && ready != nil {
+		ready()
+	}
+	select {
+	case err = <-served:
+		return err
+	case <-ctx.Done():
+		s.health.leave()
+	}
+	return <-served
+}
+
+// routes is the pipeline and the fixed end points; every other path is looked up in the table of resources.
+func (s *Server) routes(v version.Info) http.Handler {
+	r := chi.NewRouter()
+	s.pipeline(r)
+	openapi := newOpenAPI()
+	r.Handle("/version", newVersion(v))
+	r.Handle("/openapi/*", openapi)
+	r.Mount("/healthz", s.health.handler("/healthz"))
+	r.Mount("/livez", s.health.handler("/livez"))
+	r.Mount("/readyz", s.health.handler("/readyz"))
+	r.Handle("/metrics", s.metrics)
+	r.NotFound(s.serveAPI)
+	r.MethodNotAllowed(s.serveAPI)
+	return r
+}
+
+// streams are the watches under way, so that a shutdown can end them.
+type streams struct {
+	mu     sync.Mutex
+	cancel map[*context.CancelFunc]struct{} // nil once ended
+	ended  bool
+}
+
+// enter adds a stream; the returned function removes it.
+func (s *streams) enter(cancel context.CancelFunc) (leave func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		cancel()
+		return func() {}
+	}
+	if s.cancel == nil {
+		s.cancel = map[*context.CancelFunc]struct{}{}
+	}
+	s.cancel[&cancel] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.cancel, &cancel)
+	}
+}
+
+// end cancels every stream, and those that still come.
+func (s *streams) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	for c := range s.cancel {
+		(*c)()
+	}
+}

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"github.com/knarr-dev/knarr/registry/store"
+	"github.com/knarr-dev/knarr/registry/store/embedded"
+)
+
+// storage is where objects are kept: the etcd embedded in this process, or an external cluster.
+type storage struct {
+	db     *store.DB
+	client *clientv3.Client
+	etcd   *embedded.Etcd // nil with an external cluster
+}
+
+// openStorage starts or finds etcd and opens the store over it.
+func openStorage(ctx context.Context, c *Config, log *slog.Logger) (*storage, error) {
+	s := &storage{}
+	options := store.Options{Root: c.EtcdPrefix, Log: log, CompactEvery: c.EtcdCompaction}
+	if c.EtcdCompaction == 0 {
+		options.CompactEvery = -1
+	}
+	var err error
+	if len(c.EtcdServers) == 0 {
+		if s.etcd, err = embedded.Start(embedded.Config{Dir: filepath.Join(c.DataDir, "etcd"), Log: log}); err != nil {
+			return nil, err
+		}
+		options.Client, options.Revision = s.etcd.Client(), s.etcd.Revision
+	} else {
+		if s.client, err = dialEtcd(c); err != nil {
+			return nil, err
+		}
+		options.Client = s.client
+	}
+	if s.db, err = store.New(ctx, options); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// dialEtcd connects to an external cluster.
+func dialEtcd(c *Config) (*clientv3.Client, error) {
+	var t *tls.Config
+	if c.EtcdCAFile != "" || c.EtcdCertFile != "" {
+		info := transport.TLSInfo{TrustedCAFile: c.EtcdCAFile, CertFile: c.EtcdCertFile, KeyFile: c.EtcdKeyFile}
+		var err error
+		if t, err = info.ClientConfig(); err != nil {
+			return nil, fmt.Errorf("--etcd-cafile, --etcd-certfile, --etcd-keyfile: %w", err)
+		}
+	}
+	client, err := clientv3.New(clientv3.Config{Endpoints: c.EtcdServers, TLS: t, DialTimeout: 20 * time.Second,
+		DialKeepAliveTime: 30 * time.Second, DialKeepAliveTimeout: 10 * time.Second, Logger: zap.NewNop()})
+	if err != nil {
+		return nil, fmt.Errorf("--etcd-servers %v: %w", c.EtcdServers, err)
+	}
+	return client, nil
+}
+
+// close ends the store, and etcd last.
+func (s *storage) close() {
+	if s.db != nil {
+		s.db.Close()
+	}
+	if s.client != nil {
+		s.client.Close()
+	}
+	if s.etcd != nil {
+		s.etcd.Close()
+	}
+}
