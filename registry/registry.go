@@ -16,9 +16,15 @@ import (
 type Registry struct {
 	Network Network // where addresses and ports of Services come from
 	Kubelet Kubelet // how nodes are reached
+	// Authorizer and Authenticator answer access and token reviews, and say who may read a policy's parameters.
+	// Nobody is asked if they are nil: then everything is allowed, and no token is known.
+	Authorizer    Authorizer
+	Authenticator TokenAuthenticator
 	// Manage attributes the fields in which obj differs from old (nil when it is new) to a field manager, for the
 	// server's own writes; nil leaves managedFields as they are.
 	Manage func(w *Write, obj, old Object, manager string) (Object, error)
+
+	expressions expressionCompilers
 
 	db  *store.DB
 	mu  sync.Mutex // orders Install and Remove

@@ -43,7 +43,17 @@ func networking() []*Resource {
 	}
 }
 
-func storage() []*Resource   { return nil }
-func identity() []*Resource  { return nil }
-func extension() []*Resource { return nil }
-func cluster() []*Resource   { return nil }
+func storage() []*Resource  { return nil }
+func identity() []*Resource { return nil }
+func extension() []*Resource {
+	return []*Resource{
+		mutatingAdmissionPolicy(),
+		mutatingAdmissionPolicyBinding(),
+		mutatingWebhookConfiguration(),
+		validatingAdmissionPolicy(),
+		validatingAdmissionPolicyBinding(),
+		validatingWebhookConfiguration(),
+	}
+}
+
+func cluster() []*Resource { return nil }
