@@ -155,7 +155,7 @@ func seccompAnnotationWarnings(path *field.Path, meta *metav1.ObjectMeta, key st
 // appArmorAnnotationWarnings are about the annotation of a template's container whose field says nothing, unless the
 // template's own profile says the same. A pod's annotations have become fields by now, see appArmorFields.
 func appArmorAnnotationWarnings(path *field.Path, meta *metav1.ObjectMeta, pod, container *corev1.AppArmorProfile, name string) []string {
-	key := corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + name
+	key := appArmorPrefix + name
 	annotation, found := meta.Annotations[key]
 	if !found || container != nil || pod != nil && equal(pod, appArmorProfileOf(annotation)) {
 		return nil
@@ -194,7 +194,7 @@ func containerWarnings(path *field.Path, spec *corev1.PodSpec, meta *metav1.Obje
 		if c.SecurityContext != nil {
 			own = *c.SecurityContext
 		}
-		warnings = append(warnings, seccompAnnotationWarnings(annotations, meta, corev1.SeccompContainerAnnotationKeyPrefix+c.Name, own.SeccompProfile)...)
+		warnings = append(warnings, seccompAnnotationWarnings(annotations, meta, seccompContainerPrefix+c.Name, own.SeccompProfile)...)
 		if isTemplate {
 			warnings = append(warnings, appArmorAnnotationWarnings(annotations, meta, whole.AppArmorProfile, own.AppArmorProfile, c.Name)...)
 		}

@@ -9,9 +9,12 @@ func Builtin() []*Resource {
 
 func core() []*Resource {
 	return []*Resource{
+		binding(),
 		configMap(),
 		endpoints(),
 		namespace(),
+		pod(),
+		podTemplate(),
 		replicationController(),
 	}
 }

@@ -1,0 +1,153 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/knarr-dev/knarr/registry/store"
+)
+
+// Streams into a pod end at the kubelet of its node, under paths and parameters of the kubelet's own.
+
+func podExec() Subresource {
+	return podStream("exec", "PodExecOptions", func(q *queryReader, to *kubeletStream) {
+		q.terminal(to)
+		for _, word := range q.values["command"] {
+			to.parameters.Add("command", word)
+		}
+	})
+}
+
+func podAttach() Subresource {
+	return podStream("attach", "PodAttachOptions", (*queryReader).terminal)
+}
+
+// terminal reads which streams are wanted, and of which container.
+func (q *queryReader) terminal(to *kubeletStream) {
+	to.wantsContainer = true
+	for _, stream := range [...]struct{ name, kubelet string }{
+		{"stdin", corev1.ExecStdinParam}, {"stdout", corev1.ExecStdoutParam}, {"stderr", corev1.ExecStderrParam}, {"tty", corev1.ExecTTYParam},
+	} {
+		if q.flag(stream.name) {
+			to.parameters.Add(stream.kubelet, "1")
+		}
+	}
+	to.container = q.text("container")
+}
+
+func podPortForward() Subresource {
+	return podStream("portforward", "PodPortForwardOptions", func(q *queryReader, to *kubeletStream) {
+		to.path = "portForward"
+		var ports []string
+		for _, port := range q.numbers("ports") {
+			ports = append(ports, strconv.Itoa(int(port)))
+		}
+		if len(ports) > 0 {
+			to.parameters.Add(corev1.PortHeader, strings.Join(ports, ","))
+		}
+	})
+}
+
+// kubeletStream is what a stream's options mean to the kubelet.
+type kubeletStream struct {
+	path           string // the first segment
+	wantsContainer bool
+	container      string // empty means the only one
+	parameters     url.Values
+}
+
+// podStream is a sub-resource whose connection is upgraded. POST is SPDY's way, GET that of WebSockets: authorization
+// saw a read in the latter, and is asked for the create that both are.
+func podStream(name, options string, read func(*queryReader, *kubeletStream)) Subresource {
+	return Subresource{
+		Name: name, Verbs: []string{"create", "get"}, Kind: corev1.SchemeGroupVersion.WithKind(options),
+		Connect: func(ctx context.Context, w *Write, id string, request *http.Request) (*Location, error) {
+			if err := w.authorizeCreate(ctx, id); err != nil {
+				return nil, err
+			}
+			to := &kubeletStream{path: name, parameters: url.Values{}}
+			q := readQuery(request)
+			if read(q, to); q.err != nil {
+				return nil, apierrors.NewBadRequest(q.err.Error())
+			}
+			p, err := w.connectedPod(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			path := fmt.Sprintf("/%s/%s/%s", to.path, p.Namespace, p.Name)
+			if to.wantsContainer {
+				container, err := chooseContainer(p, to.container)
+				if err != nil {
+					return nil, err
+				}
+				path += "/" + container
+			}
+			if p.Spec.NodeName == "" {
+				return nil, apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", id))
+			}
+			at, transport, err := w.Registry.kubeletURL(ctx, p.Spec.NodeName)
+			if err != nil {
+				return nil, err
+			}
+			at.Path, at.RawQuery = path, to.parameters.Encode()
+			return &Location{URL: at, Transport: transport, Upgrade: true}, nil
+		},
+	}
+}
+
+// authorizeCreate asks whether the user may create what was authorized as something else.
+func (w *Write) authorizeCreate(ctx context.Context, name string) error {
+	if w.Verb == "create" || w.Registry.Authorizer == nil {
+		return nil
+	}
+	decision, reason, err := w.Registry.Authorizer.Authorize(ctx, Attributes{
+		User: w.User, Verb: "create", ResourceRequest: true, Namespace: w.Namespace, Group: w.Resource.Group, Version: w.Version,
+		Resource: w.Resource.Plural, Subresource: w.Subresource, Name: name,
+	})
+	switch {
+	case decision == Allow:
+		return nil
+	case err != nil:
+		return err
+	}
+	return apierrors.NewForbidden(w.Resource.GroupResource(), name, fmt.Errorf("%s", reason))
+}
+
+func (w *Write) connectedPod(ctx context.Context, name string) (*corev1.Pod, error) {
+	entry, err := w.Registry.Store("", "pods").Get(ctx, store.Key{Namespace: w.Namespace, Name: name}, "")
+	if err != nil {
+		return nil, err
+	}
+	obj, err := entry.Object()
+	if err != nil {
+		return nil, err
+	}
+	return obj.(*corev1.Pod), nil
+}
+
+// chooseContainer is the container of that name, or the only one if none is named.
+func chooseContainer(p *corev1.Pod, name string) (string, error) {
+	var names []string
+	for c := range eachContainer(&p.Spec) {
+		if c.Name == name {
+			return name, nil
+		}
+		names = append(names, c.Name)
+	}
+	switch {
+	case name != "":
+		return "", apierrors.NewBadRequest(fmt.Sprintf("container %s is not valid for pod %s", name, p.Name))
+	case len(p.Spec.Containers) == 1:
+		return p.Spec.Containers[0].Name, nil
+	case len(p.Spec.Containers) == 0:
+		return "", apierrors.NewBadRequest(fmt.Sprintf("a container name must be specified for pod %s", p.Name))
+	}
+	return "", apierrors.NewBadRequest(fmt.Sprintf("a container name must be specified for pod %s, choose one of: %s", p.Name, names))
+}
