@@ -20,6 +20,7 @@ type Registry struct {
 	// Nobody is asked if they are nil: then everything is allowed, and no token is known.
 	Authorizer    Authorizer
 	Authenticator TokenAuthenticator
+	Tokens        TokenIssuer // signs service account tokens; nil refuses to
 	// Manage attributes the fields in which obj differs from old (nil when it is new) to a field manager, for the
 	// server's own writes; nil leaves managedFields as they are.
 	Manage func(w *Write, obj, old Object, manager string) (Object, error)

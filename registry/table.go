@@ -12,10 +12,17 @@ func core() []*Resource {
 		binding(),
 		configMap(),
 		endpoints(),
+		event(),
+		limitRange(),
 		namespace(),
+		persistentVolumeClaim(),
+		persistentVolume(),
 		pod(),
 		podTemplate(),
 		replicationController(),
+		resourceQuota(),
+		secret(),
+		serviceAccount(),
 	}
 }
 
@@ -46,8 +53,27 @@ func networking() []*Resource {
 	}
 }
 
-func storage() []*Resource  { return nil }
-func identity() []*Resource { return nil }
+func storage() []*Resource {
+	return []*Resource{
+		csiDriver(),
+		csiNode(),
+		csiStorageCapacity(),
+		storageClass(),
+		volumeAttachment(),
+		volumeAttributesClass(),
+	}
+}
+
+func identity() []*Resource {
+	return []*Resource{
+		certificateSigningRequest(),
+		clusterRoleBinding(),
+		clusterRole(),
+		roleBinding(),
+		role(),
+	}
+}
+
 func extension() []*Resource {
 	return []*Resource{
 		mutatingAdmissionPolicy(),
@@ -59,4 +85,13 @@ func extension() []*Resource {
 	}
 }
 
-func cluster() []*Resource { return nil }
+func cluster() []*Resource {
+	return []*Resource{
+		lease(),
+		eventsEvent(),
+		flowSchema(),
+		priorityLevelConfiguration(),
+		runtimeClass(),
+		priorityClass(),
+	}
+}
