@@ -23,6 +23,7 @@ func endpoints() *Resource {
 			Versions: []Version{{Name: "v1", Warning: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"}},
 
 			CreateOnUpdate: true,
+			UpdateMeta:     UpdateAndCreateRules,
 			ValidateName:   apivalidation.NameIsDNSSubdomain,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
@@ -68,11 +69,8 @@ func endpointsCell(e *corev1.Endpoints) string {
 	return firstThree(all)
 }
 
-func validateEndpoints(w *Write, e, old *corev1.Endpoints) field.ErrorList {
+func validateEndpoints(_ *Write, e, old *corev1.Endpoints) field.ErrorList {
 	var errs field.ErrorList
-	if old != nil {
-		errs = append(validateChangedMetadata(e, old), validateNewMetadata(w.Resource, e)...)
-	}
 	// What was accepted by older rules stays acceptable while nobody touches it.
 	if old == nil || !equal(e.Subsets, old.Subsets) {
 		for i := range e.Subsets {

@@ -21,6 +21,7 @@ func endpointSlice() *Resource {
 			Group: discoveryv1.GroupName, Plural: "endpointslices", Singular: "endpointslice", Kind: "EndpointSlice",
 			Namespaced: true, Prefix: "endpointslices", Versions: []Version{{Name: "v1"}},
 			ValidateName: apivalidation.NameIsDNSSubdomain,
+			UpdateMeta:   CreateRules,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
 				{Name: "AddressType", Type: "string", Description: doc(discoveryv1.EndpointSlice{}, "addressType")},

@@ -20,12 +20,8 @@ const (
 	maxSliceHints     = 8   // zones, and nodes, of an endpoint
 )
 
-func validateEndpointSlice(w *Write, s, old *discoveryv1.EndpointSlice) field.ErrorList {
-	var errs field.ErrorList
-	if old != nil {
-		errs = append(errs, validateNewMetadata(w.Resource, s)...)
-	}
-	errs = append(errs, validateSliceAddressType(s.AddressType)...)
+func validateEndpointSlice(_ *Write, s, old *discoveryv1.EndpointSlice) field.ErrorList {
+	errs := validateSliceAddressType(s.AddressType)
 	errs = append(errs, validateSlicePorts(s.Ports)...)
 	// What was accepted by older rules stays acceptable while nobody touches it.
 	if old == nil || !equal(s.Endpoints, old.Endpoints) {

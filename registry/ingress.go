@@ -23,6 +23,7 @@ func ingress() *Resource {
 			Namespaced: true, Prefix: "ingress", Versions: []Version{{Name: "v1"}},
 			ValidateName: apivalidation.NameIsDNSSubdomain,
 			Reset:        []string{"status"},
+			UpdateMeta:   UpdateAndCreateRules,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
 				{Name: "Class", Type: "string", Description: "The name of the IngressClass resource that should be used for additional configuration"},

@@ -19,11 +19,10 @@ type ingressTolerance struct {
 	wildcardRules bool // anything in rules of wildcard hosts
 }
 
-func validateIngress(w *Write, ing, old *networkingv1.Ingress) field.ErrorList {
+func validateIngress(_ *Write, ing, old *networkingv1.Ingress) field.ErrorList {
 	var errs field.ErrorList
 	var allow ingressTolerance
 	if old != nil {
-		errs = append(validateChangedMetadata(ing, old), validateNewMetadata(w.Resource, ing)...)
 		allow = ingressTolerated(&old.Spec)
 	}
 	errs = append(errs, validateIngressSpec(&ing.Spec, allow)...)
@@ -204,7 +203,7 @@ func validatePathSegment(value string, at *field.Path) field.ErrorList {
 }
 
 func validateIngressStatus(_ *Write, ing, old *networkingv1.Ingress) field.ErrorList {
-	errs := validateChangedMetadata(ing, old)
+	var errs field.ErrorList
 	var known []string
 	for _, p := range old.Status.LoadBalancer.Ingress {
 		if p.IP != "" {

@@ -15,6 +15,7 @@ func ingressClass() *Resource {
 			Group: networkingv1.GroupName, Plural: "ingressclasses", Singular: "ingressclass", Kind: "IngressClass",
 			Prefix: "ingressclasses", Versions: []Version{{Name: "v1"}},
 			ValidateName: apivalidation.NameIsDNSSubdomain,
+			UpdateMeta:   UpdateAndCreateRules,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
 				{Name: "Controller", Type: "string", Description: "Controller that is responsible for handling this class"},
@@ -51,14 +52,12 @@ func ingressClassCells(c *networkingv1.IngressClass) []any {
 	return []any{name, c.Spec.Controller, parameters, Age{At: c.CreationTimestamp}}
 }
 
-func validateIngressClass(w *Write, c, old *networkingv1.IngressClass) field.ErrorList {
+func validateIngressClass(_ *Write, c, old *networkingv1.IngressClass) field.ErrorList {
 	const maxController = 250
 	var errs field.ErrorList
 	controller := field.NewPath("spec", "controller")
 	if old != nil {
-		errs = append(errs, validateChangedMetadata(c, old)...)
 		errs = append(errs, apivalidation.ValidateImmutableField(c.Spec.Controller, old.Spec.Controller, controller)...)
-		errs = append(errs, validateNewMetadata(w.Resource, c)...)
 	}
 	if len(c.Spec.Controller) > maxController {
 		errs = append(errs, field.TooLong(controller, "", maxController))

@@ -24,6 +24,7 @@ func ipAddress() *Resource {
 				}
 				return details
 			},
+			UpdateMeta: UpdateAndCreateRules,
 			// The age has no column of its own: upstream's rows have a cell more than columns.
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
@@ -48,11 +49,8 @@ func ipAddressParent(p *networkingv1.ParentReference) string {
 	return text + "/" + p.Name
 }
 
-func validateIPAddress(w *Write, a, old *networkingv1.IPAddress) field.ErrorList {
+func validateIPAddress(_ *Write, a, old *networkingv1.IPAddress) field.ErrorList {
 	var errs field.ErrorList
-	if old != nil {
-		errs = append(errs, validateNewMetadata(w.Resource, a)...)
-	}
 	parent := field.NewPath("spec", "parentRef")
 	if p := a.Spec.ParentRef; p == nil {
 		errs = append(errs, field.Required(parent, ""))
@@ -60,7 +58,6 @@ func validateIPAddress(w *Write, a, old *networkingv1.IPAddress) field.ErrorList
 		errs = append(errs, validateIPAddressParent(p, parent)...)
 	}
 	if old != nil {
-		errs = append(errs, validateChangedMetadata(a, old)...)
 		errs = append(errs, apivalidation.ValidateImmutableField(a.Spec.ParentRef, old.Spec.ParentRef, parent)...)
 	}
 	return errs

@@ -29,11 +29,7 @@ type Kubelet struct {
 
 // kubeletURL is where the node's kubelet listens, and how to get there.
 func (r *Registry) kubeletURL(ctx context.Context, nodeName string) (*url.URL, http.RoundTripper, error) {
-	entry, err := r.Store("", "nodes").Get(ctx, store.Key{Name: nodeName}, "")
-	if err != nil {
-		return nil, nil, err
-	}
-	obj, err := entry.Object()
+	obj, err := r.read(ctx, "", "nodes", store.Key{Name: nodeName})
 	if err != nil {
 		return nil, nil, err
 	}

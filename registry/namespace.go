@@ -2,6 +2,7 @@ package registry
 
 import (
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -22,6 +23,7 @@ func namespace() *Resource {
 			DeleteReturnsObject: true,
 			ValidateName:        apivalidation.ValidateNamespaceName,
 			Reset:               []string{"status"},
+			UpdateMeta:          UpdateAndCreateRules,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
 				{Name: "Status", Type: "string", Description: "The status of the namespace"},
@@ -83,22 +85,16 @@ func prepareNamespace(_ *Write, n, old *corev1.Namespace) {
 	}
 }
 
-func validateNamespace(w *Write, n, old *corev1.Namespace) field.ErrorList {
+func validateNamespace(_ *Write, n, _ *corev1.Namespace) field.ErrorList {
 	var errs field.ErrorList
-	if old != nil {
-		errs = append(errs, validateNewMetadata(w.Resource, n)...)
-	}
 	for _, name := range n.Spec.Finalizers {
 		errs = append(errs, validateFinalizerName(string(name), field.NewPath("spec", "finalizers"))...)
-	}
-	if old != nil {
-		errs = append(errs, validateChangedMetadata(n, old)...)
 	}
 	return errs
 }
 
-func validateNamespaceStatus(_ *Write, n, old *corev1.Namespace) field.ErrorList {
-	errs := validateChangedMetadata(n, old)
+func validateNamespaceStatus(_ *Write, n, _ *corev1.Namespace) field.ErrorList {
+	var errs field.ErrorList
 	phase := field.NewPath("status", "Phase")
 	if n.DeletionTimestamp.IsZero() {
 		if n.Status.Phase != corev1.NamespaceActive {
@@ -110,8 +106,8 @@ func validateNamespaceStatus(_ *Write, n, old *corev1.Namespace) field.ErrorList
 	return errs
 }
 
-func validateNamespaceFinalize(_ *Write, n, old *corev1.Namespace) field.ErrorList {
-	errs := validateChangedMetadata(n, old)
+func validateNamespaceFinalize(_ *Write, n, _ *corev1.Namespace) field.ErrorList {
+	var errs field.ErrorList
 	for i, name := range n.Spec.Finalizers {
 		errs = append(errs, validateFinalizerName(string(name), field.NewPath("spec", "finalizers").Index(i))...)
 	}
@@ -120,5 +116,10 @@ func validateNamespaceFinalize(_ *Write, n, old *corev1.Namespace) field.ErrorLi
 
 // validateFinalizerName wants a qualified name, or one of the three that have none.
 func validateFinalizerName(name string, at *field.Path) field.ErrorList {
-	return append(invalidValue(at, name, validation.IsQualifiedName(name)), validateUnqualifiedFinalizer(name, at)...)
+	errs := invalidValue(at, name, validation.IsQualifiedName(name))
+	plain := []string{string(corev1.FinalizerKubernetes), metav1.FinalizerOrphanDependents, metav1.FinalizerDeleteDependents}
+	if !strings.Contains(name, "/") && !slices.Contains(plain, name) {
+		errs = append(errs, field.Invalid(at, name, "name is neither a standard finalizer name nor is it fully qualified"))
+	}
+	return errs
 }

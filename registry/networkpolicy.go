@@ -99,7 +99,6 @@ func validateNetworkPolicy(_ *Write, p, old *networkingv1.NetworkPolicy) field.E
 	var errs field.ErrorList
 	var allow networkPolicyTolerance
 	if old != nil {
-		errs = append(errs, validateChangedMetadata(p, old)...)
 		allow = networkPolicyTolerated(old)
 	}
 	errs = append(errs, metavalidation.ValidateLabelSelector(&p.Spec.PodSelector, allow.labels, field.NewPath("spec", "podSelector"))...)

@@ -26,6 +26,7 @@ type Registry struct {
 	Manage func(w *Write, obj, old Object, manager string) (Object, error)
 
 	expressions expressionCompilers
+	ports       func() *store.Store // the node ports in use
 
 	db  *store.DB
 	mu  sync.Mutex // orders Install and Remove
@@ -42,6 +43,7 @@ type snapshot struct {
 // New returns a registry of the rows, whose objects are kept in db.
 func New(db *store.DB, rows []*Resource) *Registry {
 	r := &Registry{Network: DefaultNetwork(), db: db}
+	r.ports = sync.OnceValue(func() *store.Store { return db.Open(portRanges()) })
 	r.now.Store(&snapshot{})
 	r.Install(rows...)
 	return r

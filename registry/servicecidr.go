@@ -41,9 +41,6 @@ func serviceCIDR() *Resource {
 				c.Spec = old.Spec
 				metav1.ResetObjectMetaForStatus(&c.ObjectMeta, &old.ObjectMeta)
 			},
-			Validate: func(_ *Write, c, old *networkingv1.ServiceCIDR) field.ErrorList {
-				return validateChangedMetadata(c, old)
-			},
 		},
 	}.row()
 }
@@ -53,7 +50,7 @@ func validateServiceCIDR(_ *Write, c, old *networkingv1.ServiceCIDR) field.Error
 	if old == nil {
 		return validateServiceRanges(&c.Spec, at)
 	}
-	errs := validateChangedMetadata(c, old)
+	var errs field.ErrorList
 	was, is := old.Spec.CIDRs, c.Spec.CIDRs
 	const immutable = apivalidation.FieldImmutableErrorMsg
 	switch {

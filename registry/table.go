@@ -15,6 +15,7 @@ func core() []*Resource {
 		event(),
 		limitRange(),
 		namespace(),
+		node(),
 		persistentVolumeClaim(),
 		persistentVolume(),
 		pod(),
@@ -23,6 +24,7 @@ func core() []*Resource {
 		resourceQuota(),
 		secret(),
 		serviceAccount(),
+		service(),
 	}
 }
 

@@ -14,6 +14,15 @@ import (
 // The rules that many kinds share. A validator returns what is wrong with a value, nil if nothing is, so that the
 // validator of a whole is the concatenation of those of its parts. The order of errors carries no meaning.
 
+// invalidValue makes an error of each of the complaints about a value.
+func invalidValue(path *field.Path, value any, complaints []string) field.ErrorList {
+	var errs field.ErrorList
+	for _, complaint := range complaints {
+		errs = append(errs, field.Invalid(path, value, complaint))
+	}
+	return errs
+}
+
 // validateRequired wants a string that is not empty.
 func validateRequired(value string, path *field.Path) field.ErrorList {
 	if value == "" {
