@@ -118,8 +118,13 @@ func validateFileKeyRef(r *corev1.FileKeySelector, path *field.Path) field.Error
 	return append(errs, validateNoBacksteps(r.Path, path.Child("path"))...)
 }
 
-// validateEnvFiles wants the volumes of file references to exist in the pod and to be directories of its own.
+// validateEnvFiles wants the volumes of file references to exist in the pod and to be directories of its own. Of
+// volumes that share a name, an error by itself, the last one counts.
 func validateEnvFiles(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
+	directories := make(map[string]bool, len(spec.Volumes))
+	for i := range spec.Volumes {
+		directories[spec.Volumes[i].Name] = spec.Volumes[i].EmptyDir != nil
+	}
 	var errs field.ErrorList
 	for at, c := range eachContainerAt(spec, path) {
 		for i, v := range c.Env {
@@ -127,11 +132,10 @@ func validateEnvFiles(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 				continue
 			}
 			name, at := v.ValueFrom.FileKeyRef.VolumeName, at.Child("env").Index(i).Child("valueFrom", "fileKeyRef", "volumeName")
-			volume := slices.IndexFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == name })
-			switch {
-			case volume < 0:
+			switch directory, found := directories[name]; {
+			case !found:
 				errs = append(errs, field.NotFound(at, name))
-			case spec.Volumes[volume].EmptyDir == nil:
+			case !directory:
 				errs = append(errs, field.Invalid(at, name, "referenced volume must be of type emptyDir"))
 			}
 		}

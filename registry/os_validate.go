@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -164,7 +165,8 @@ func validateWindowsOptions(w *corev1.WindowsSecurityContextOptions, path *field
 	}
 	var errs field.ErrorList
 	if w.GMSACredentialSpecName != nil {
-		errs = append(errs, validateDNSSubdomain(*w.GMSACredentialSpecName, path.Child("gmsaCredentialSpecName"))...)
+		errs = append(errs, invalidValue(path.Child("gmsaCredentialSpecName"), w.GMSACredentialSpecName,
+			validation.IsDNS1123Subdomain(*w.GMSACredentialSpecName))...)
 	}
 	if w.GMSACredentialSpec != nil {
 		switch spec, at := *w.GMSACredentialSpec, path.Child("gmsaCredentialSpec"); {
