@@ -76,7 +76,7 @@ func (d decoder) Recognizes(kind schema.GroupVersionKind) bool {
 }
 
 // schemeName stands in errors about unknown kinds; clients have seen it there for years.
-const schemeName = "pkg/api/legacyscheme/scheme.go:30"
+const schemeName = "pkg/runtime/scheme.go:111"
 
 // serializer is the apimachinery serializer of a format.
 func (d decoder) serializer(f Format, strict bool) runtime.Serializer {
@@ -112,11 +112,11 @@ func (c *call) decodeBody(body []byte, d decoder, also []schema.GroupVersionKind
 	if len(unknown) > 0 && mode == metav1.FieldValidationStrict {
 		return nil, undecodable(runtime.NewStrictDecodingError(unknown), d.kind, kind, body)
 	}
-	for _, u := range unknown {
-		c.warn(u.Error())
-	}
 	if err := acceptKind(*kind, d.kind, obj, also); err != nil {
 		return nil, err
+	}
+	for _, u := range unknown {
+		c.warn(u.Error())
 	}
 	o := obj.(registry.Object)
 	o.GetObjectKind().SetGroupVersionKind(d.kind)

@@ -94,7 +94,7 @@ func (c *call) decodeDeleteOptions(body []byte) (*metav1.DeleteOptions, error) {
 	}
 	o, ok := obj.(*metav1.DeleteOptions)
 	if !ok {
-		return nil, apierrors.NewBadRequest(runtime.NewNotRegisteredErrForKind("pkg/runtime/scheme.go:111", *kind).Error())
+		return nil, apierrors.NewBadRequest(runtime.NewNotRegisteredErrForKind(schemeName, *kind).Error())
 	}
 	return o, nil
 }

@@ -14,7 +14,7 @@ import (
 // deletecollection removes every object that a list would show, and answers with them as a list.
 func (c *call) deletecollection() error {
 	// 1. How is the answer wanted, what is to go, and how?
-	form, err := negotiate(c.r, transforms{table: true, metadataList: true})
+	form, err := negotiate(c.r, anyShape)
 	if err != nil {
 		return err
 	}

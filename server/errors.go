@@ -39,7 +39,7 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	form, ferr := negotiate(r, transforms{})
+	form, ferr := negotiate(r, wholeOnly)
 	if ferr != nil {
 		form = Form{}
 	}
@@ -65,6 +65,10 @@ func errMethodNotAllowed() error {
 func plain(code int, reason metav1.StatusReason, format string, args ...any) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: int32(code), Reason: reason,
 		Message: fmt.Sprintf(format, args...)}}
+}
+
+func notAcceptable(format string, args ...any) error {
+	return plain(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable, format, args...)
 }
 
 func badRequest(format string, args ...any) error {

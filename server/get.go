@@ -34,7 +34,7 @@ func (c *call) get() error {
 
 // negotiateObject settles the form of an answer that holds one object.
 func (c *call) negotiateObject() (err error) {
-	c.form, err = negotiate(c.r, transforms{table: true, metadata: true})
+	c.form, err = negotiate(c.r, anyShape)
 	c.form.Pretty = prettyWanted(c.r)
 	return err
 }

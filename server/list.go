@@ -19,7 +19,7 @@ import (
 // list answers with the objects of a collection: the encoded bytes of each, one after the other, streamed.
 func (c *call) list() error {
 	// 1. How is the answer wanted, and what of the collection?
-	form, err := negotiate(c.r, transforms{table: true, metadataList: true})
+	form, err := negotiate(c.r, anyShape)
 	if err != nil {
 		return err
 	}

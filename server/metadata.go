@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"net/http"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -58,7 +57,18 @@ func (e encoding) partial(f Form, entry *store.Entry) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fmt.Appendf(nil, `{"kind":"PartialObjectMetadata","apiVersion":%q,"metadata":%s}`, metaGroup(f), e.metadataJSON(whole)), nil
+	var buf bytes.Buffer
+	f.partial(&buf, e.metadataJSON(whole))
+	return buf.Bytes(), nil
+}
+
+// partial writes metadata as a PartialObjectMetadata.
+func (f Form) partial(buf *bytes.Buffer, metadata []byte) {
+	buf.WriteString(`{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/`)
+	buf.WriteString(f.MetaType)
+	buf.WriteString(`","metadata":`)
+	buf.Write(metadata)
+	buf.WriteByte('}')
 }
 
 func partialType(f Form, list string) metav1.TypeMeta {
@@ -88,6 +98,9 @@ func objectMeta(o registry.Object) metav1.Object {
 // writeShaped answers with one object as Table or PartialObjectMetadata.
 func (c *call) writeShaped(code int, o registry.Object) error {
 	if c.form.Shape == Metadata {
+		if c.form.OfList {
+			return notAcceptable("you requested PartialObjectMetadataList, but the requested object is not a list (*%s.%s)", internalGroup(c.row.Group), c.row.Kind)
+		}
 		p := partialOf(c.form, o)
 		writeObject(c.w, c.r, code, c.form, p.TypeMeta, p)
 		return nil
@@ -108,6 +121,9 @@ func (c *call) writeShaped(code int, o registry.Object) error {
 // writeMetadataList answers with a PartialObjectMetadataList.
 func (c *call) writeMetadataList(meta metav1.ListMeta, l *store.List) error {
 	e := c.encoding()
+	if !c.form.OfList {
+		return notAcceptable("you requested PartialObjectMetadata, but the requested object is a list (*%s.%sList)", internalGroup(c.row.Group), c.row.Kind)
+	}
 	typ := partialType(c.form, "List")
 	if c.form.Format == Protobuf {
 		return c.writeProtoMetadataList(typ, meta, l)
@@ -123,9 +139,7 @@ func (c *call) writeMetadataList(meta metav1.ListMeta, l *store.List) error {
 			if err != nil {
 				return err
 			}
-			buf.WriteString(`{"metadata":`)
-			buf.Write(e.metadataJSON(whole))
-			buf.WriteByte('}')
+			c.form.partial(&buf, e.metadataJSON(whole))
 		}
 	}
 	buf.WriteString("]}")

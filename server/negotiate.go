@@ -45,16 +45,20 @@ type Form struct {
 	Shape    Shape
 	MetaType string // "v1" or "v1beta1": the version of Table and PartialObjectMetadata
 	Pretty   bool   // indented JSON
+	OfList   bool   // as=PartialObjectMetadataList: what is shaped must be a list
 }
 
-// transforms says which shapes besides Whole a request may ask for.
-type transforms struct {
-	table, metadata, metadataList bool
-}
+// shapes says whether a request may ask for another shape than Whole.
+type shapes bool
+
+const (
+	anyShape  shapes = true
+	wholeOnly shapes = false
+)
 
 // negotiate picks the form of an answer from the Accept header: the first acceptable of the client's choices, best
 // first. Errors are 406 in upstream's two wordings: no such media type, or no such transformation of it.
-func negotiate(r *http.Request, allowed transforms) (Form, error) {
+func negotiate(r *http.Request, allowed shapes) (Form, error) {
 	accept := r.Header.Get("Accept")
 	if accept == "" || accept == "*/*" || accept == mediaJSON {
 		return Form{}, nil
@@ -77,7 +81,7 @@ func negotiate(r *http.Request, allowed transforms) (Form, error) {
 		return Form{}, generic(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable,
 			"406: Not Acceptable\n\nAvailable representations: "+allMedia)
 	}
-	return Form{}, plain(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable, "only the following media types are accepted: %s", allMedia)
+	return Form{}, notAcceptable("only the following media types are accepted: %s", allMedia)
 }
 
 func formatOf(typ, sub string) (Format, bool) {
@@ -93,7 +97,7 @@ func formatOf(typ, sub string) (Format, bool) {
 }
 
 // shapeOf reads the as, g and v parameters of one Accept clause.
-func shapeOf(format Format, params map[string]string, allowed transforms) (Form, bool) {
+func shapeOf(format Format, params map[string]string, allowed shapes) (Form, bool) {
 	form := Form{Format: format, MetaType: params["v"]}
 	as, given := params["as"]
 	if !given {
@@ -105,13 +109,10 @@ func shapeOf(format Format, params map[string]string, allowed transforms) (Form,
 	switch as {
 	case "Table":
 		form.Shape = Table
-		return form, allowed.table && format != Protobuf
-	case "PartialObjectMetadata":
-		form.Shape = Metadata
-		return form, allowed.metadata
-	case "PartialObjectMetadataList":
-		form.Shape = Metadata
-		return form, allowed.metadataList
+		return form, bool(allowed) && format != Protobuf
+	case "PartialObjectMetadata", "PartialObjectMetadataList":
+		form.Shape, form.OfList = Metadata, as == "PartialObjectMetadataList"
+		return form, bool(allowed)
 	}
 	return form, false
 }

@@ -293,8 +293,21 @@ func (c *call) applyTo(live registry.Object, body []byte, o *metav1.PatchOptions
 			if c.fieldValidation == metav1.FieldValidationStrict {
 				return nil, badRequest("error strict decoding YAML: %v", err)
 			}
-			c.warn(err.Error())
+			for _, text := range yamlComplaints(err) {
+				c.warn(text)
+			}
 		}
 	}
 	return out.(registry.Object), nil
+}
+
+// yamlComplaints splits the one error of the YAML reader into what it found, line by line.
+func yamlComplaints(err error) []string {
+	text := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
+	text = strings.TrimPrefix(text, "yaml: unmarshal errors:\n")
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return lines
 }

@@ -10,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/knarr-dev/knarr/registry"
 	"github.com/knarr-dev/knarr/registry/store"
@@ -41,7 +42,8 @@ func (c *call) newTableWriter() (*tableWriter, error) {
 		o.IncludeObject = metav1.IncludeMetadata
 	case metav1.IncludeNone, metav1.IncludeMetadata, metav1.IncludeObject:
 	default:
-		return nil, badRequest("unrecognized includeObject value: %q", o.IncludeObject)
+		return nil, badRequest("Unable to convert to Table as requested: %v", field.Invalid(field.NewPath("includeObject"),
+			string(o.IncludeObject), "must be 'Metadata', 'Object', 'None', or empty"))
 	}
 	t := &tableWriter{encoding: c.encoding(), form: c.form, include: o.IncludeObject, now: c.now}
 	t.columns, t.cells = c.row.Columns, c.row.Cells

@@ -148,6 +148,7 @@ func (c *call) change(ch change) (entry *store.Entry, obj registry.Object, creat
 		if c.row.Deleted != nil {
 			c.row.Deleted(ctx, c.write("delete"), obj)
 		}
+		obj.SetResourceVersion(entry.Revision.String())
 		return nil, obj, false, nil
 	}
 	return entry, obj, created, nil

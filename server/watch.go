@@ -27,12 +27,12 @@ const minWatch = 30 * time.Minute
 // endian, and a WatchEvent that holds the object in its envelope. Events that are due together are written together.
 func (c *call) watch() error {
 	// 1. How is the stream wanted, and what of the collection?
-	form, err := negotiate(c.r, transforms{table: true, metadata: true})
+	form, err := negotiate(c.r, anyShape)
 	if err != nil {
 		return err
 	}
 	if c.form = form; form.Format == YAML {
-		return plain(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable, "only the following media types are accepted: %s",
+		return notAcceptable("only the following media types are accepted: %s",
 			mediaJSON+";stream=watch, "+mediaProtobuf+";stream=watch")
 	}
 	query := c.r.URL.Query()

@@ -205,9 +205,8 @@ type watchPlan struct {
 
 func planWatch(resource schema.GroupResource, o WatchOptions) (watchPlan, error) {
 	class, r, err := classify(o.ResourceVersion)
-	if fieldErr, ok := err.(*field.Error); ok {
-		kind := schema.GroupKind{Group: resource.Group, Kind: resource.Resource}
-		return watchPlan{}, apierrors.NewInvalid(kind, o.Name, field.ErrorList{fieldErr})
+	if err != nil {
+		return watchPlan{}, err // a 500 without reason, as upstream answers it
 	}
 	initial := ""
 	if o.SendInitialEvents != nil {
