@@ -69,8 +69,10 @@ func podStream(name, options string, read func(*queryReader, *kubeletStream)) Su
 	return Subresource{
 		Name: name, Verbs: []string{"create", "get"}, Kind: corev1.SchemeGroupVersion.WithKind(options),
 		Connect: func(ctx context.Context, w *Write, id string, request *http.Request) (*Location, error) {
-			if err := w.authorizeCreate(ctx, id); err != nil {
-				return nil, err
+			if request.Method != http.MethodPost {
+				if err := w.authorizeCreate(ctx, id); err != nil {
+					return nil, err
+				}
 			}
 			to := &kubeletStream{path: name, parameters: url.Values{}}
 			q := readQuery(request)
@@ -104,7 +106,7 @@ func podStream(name, options string, read func(*queryReader, *kubeletStream)) Su
 
 // authorizeCreate asks whether the user may create what was authorized as something else.
 func (w *Write) authorizeCreate(ctx context.Context, name string) error {
-	if w.Verb == "create" || w.Registry.Authorizer == nil {
+	if w.Registry.Authorizer == nil {
 		return nil
 	}
 	decision, reason, err := w.Registry.Authorizer.Authorize(ctx, Attributes{

@@ -29,6 +29,7 @@ type call struct {
 	fieldManager    string          // as the client names it; may be empty
 	fieldValidation string
 	dryRun          bool
+	unasked         bool // made by a hook: admission was asked about the request that it serves
 	warned          map[string]bool
 }
 
@@ -110,7 +111,7 @@ func (c *call) warn(text string) {
 func (c *call) write(verb string) *registry.Write {
 	return &registry.Write{
 		Registry: c.s.registry, Resource: c.row, Verb: verb, Version: c.version.Name, Subresource: c.Subresource,
-		Namespace: c.Namespace, User: c.user, DryRun: c.dryRun, Now: c.now, Warn: c.warn,
+		Namespace: c.Namespace, User: c.user, DryRun: c.dryRun, Now: c.now, Warn: c.warn, Delete: c.deleteOther,
 	}
 }
 

@@ -97,7 +97,13 @@ func (c *call) answer(obj registry.Object, o *metav1.CreateOptions) error {
 		return err
 	}
 	if out == nil {
-		out = &metav1.Status{TypeMeta: statusType(), Status: metav1.StatusSuccess}
+		out = &metav1.Status{Status: metav1.StatusSuccess}
+	}
+	if s, ok := out.(*metav1.Status); ok {
+		s.TypeMeta = statusType()
+		if s.Code == 0 {
+			s.Code = http.StatusCreated
+		}
 	}
 	typ := metav1.TypeMeta{}
 	typ.APIVersion, typ.Kind = out.GetObjectKind().GroupVersionKind().ToAPIVersionAndKind()

@@ -153,6 +153,17 @@ func (c *call) remove(ctx context.Context, key store.Key, o *metav1.DeleteOption
 	return out, err
 }
 
+// deleteOther deletes an object of any resource on behalf of a hook.
+func (c *call) deleteOther(ctx context.Context, row *registry.Resource, key store.Key, o *metav1.DeleteOptions) error {
+	request := *c.Request
+	request.row, request.version, request.sub = row, row.Hub(), nil
+	request.Namespace, request.Name, request.Subresource = key.Namespace, key.Name, ""
+	other := *c
+	other.Request, other.dryRun, other.unasked = &request, len(o.DryRun) > 0, true
+	_, err := other.remove(ctx, key, o)
+	return err
+}
+
 // mayDelete checks preconditions and asks admission.
 func (c *call) mayDelete(ctx context.Context, old registry.Object, key store.Key, o *metav1.DeleteOptions) error {
 	if p := o.Preconditions; p != nil {
@@ -165,6 +176,9 @@ func (c *call) mayDelete(ctx context.Context, old registry.Object, key store.Key
 			return apierrors.NewConflict(kind, key.Name, fmt.Errorf("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). "+
 				"The object might have been modified", *p.ResourceVersion, old.GetResourceVersion()))
 		}
+	}
+	if c.unasked {
+		return nil
 	}
 	a := c.attributes(admission.Delete, nil, old, o)
 	a.Name = key.Name
