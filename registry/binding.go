@@ -32,6 +32,7 @@ func binding() *Resource {
 			Plural: "bindings", Singular: "binding", Kind: "Binding", Namespaced: true,
 			Verbs: []string{"create"}, Versions: []Version{{Name: "v1"}},
 			Answer: func(ctx context.Context, w *Write, obj Object) (runtime.Object, error) {
+				obj.SetUID("") // it is taken for the binding's own here, not for the pod's
 				return nil, bindPod(ctx, w, obj.GetName(), obj.(*corev1.Binding))
 			},
 		},
@@ -46,6 +47,9 @@ func bindPod(ctx context.Context, w *Write, name string, b *corev1.Binding) erro
 	}
 	if errs := validateBinding(b); len(errs) > 0 {
 		return errs.ToAggregate()
+	}
+	if name == "" {
+		return apierrors.NewBadRequest("Name parameter required.")
 	}
 	pods := w.Registry.Resource("", "pods")
 	_, err := w.Registry.Store("", "pods").Update(ctx, store.Key{Namespace: w.Namespace, Name: name}, func(current *store.Entry) (store.Outcome, error) {
@@ -84,7 +88,7 @@ func validateBinding(b *corev1.Binding) field.ErrorList {
 func checkBindingPreconditions(b *corev1.Binding, p Object, pods schema.GroupResource) error {
 	failed := func(what string, want, have any) error {
 		return apierrors.NewConflict(pods, p.GetName(), fmt.Errorf(
-			"StorageError: invalid object, Code: 4, Key: /%s/%s/%s, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: %s in precondition: %v, %s in object meta: %v",
+			"StorageError: invalid object, Code: 4, Key: /registry/%s/%s/%s, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: %s in precondition: %v, %s in object meta: %v",
 			pods.Resource, p.GetNamespace(), p.GetName(), what, want, what, have))
 	}
 	switch {

@@ -22,7 +22,7 @@ func pod() *Resource {
 			Columns:             podColumns(),
 			Subresources: []Subresource{
 				podBinding(), podEviction(),
-				podLog(), podExec(), podAttach(), podPortForward(),
+				podLog(), podExec(), podAttach(), podPortForward(), podProxy(),
 			},
 		},
 		Default:       defaultPod,

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -29,7 +30,7 @@ func podEviction() Subresource {
 		New:       func() Object { return &policyv1.Eviction{} },
 		Create: func(ctx context.Context, w *Write, name string, body Object) (runtime.Object, error) {
 			e := eviction{w: w, key: store.Key{Namespace: w.Namespace, Name: name}}
-			return e.run(ctx, body.(*policyv1.Eviction))
+			return nil, e.run(ctx, body.(*policyv1.Eviction))
 		},
 	}
 }
@@ -51,27 +52,26 @@ const (
 	conflictPause = 500 * time.Millisecond
 )
 
-func (e eviction) run(ctx context.Context, body *policyv1.Eviction) (runtime.Object, error) {
+func (e eviction) run(ctx context.Context, body *policyv1.Eviction) error {
 	options, err := e.options(body)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	pod, deleted, err := e.deleteUnguarded(ctx, options)
 	if err != nil || deleted {
-		return nil, err
+		return err
 	}
 	budgets, err := e.budgets(ctx, pod)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	switch len(budgets) {
 	case 0:
-		return nil, e.delete(ctx, options)
+		return e.delete(ctx, options)
 	case 1:
-		return nil, e.deleteGuarded(ctx, pod, budgets[0], options)
+		return e.deleteGuarded(ctx, pod, budgets[0], options)
 	}
-	return &metav1.Status{Status: metav1.StatusFailure, Code: 500,
-		Message: "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."}, nil
+	return errors.New("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")
 }
 
 // options are the delete's. Both the request and the body may ask for a dry run.
