@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/knarr-dev/knarr/server"
+)
+
+func upCommand() *cobra.Command {
+	config, logs := server.DefaultConfig(), &logging{}
+	c := &cobra.Command{
+		Use: "up", Short: "Start a cluster in the foreground: all parts in one process", Args: cobra.NoArgs,
+		Long: `Start a cluster in the foreground: all parts in one process. Ctrl-C stops it.
+
+Everything is kept in the data directory; the next start goes on where this one ended.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			log, err := logs.logger(c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return runAPIServer(c.Context(), config, log, func() { greet(c.OutOrStdout(), &config) })
+		},
+	}
+	bindFlags(c.Flags(), &config)
+	logs.flags(c.Flags())
+	return c
+}
+
+// greet tells what runs where, and how to use it.
+func greet(w io.Writer, c *server.Config) {
+	etcd := "embedded, in " + c.DataDir
+	if len(c.EtcdServers) > 0 {
+		etcd = fmt.Sprint(c.EtcdServers)
+	}
+	fmt.Fprintf(w, `knarr %s is up: Kubernetes %s
+
+  API server   https://%s
+  etcd         %s
+
+Use it from another terminal:
+
+  knarr kubectl get namespaces
+  export KUBECONFIG=%s     # for kubectl, helm and others
+
+Ctrl-C stops it; what it keeps is in %s.
+`, version, kubernetesVersion, net.JoinHostPort(c.BindAddress.String(), strconv.Itoa(c.SecurePort)), etcd, c.KubeconfigPath(), c.DataDir)
+}
