@@ -81,8 +81,8 @@ func serverNames(c *Config, network registry.Network) auth.Names {
 	return names
 }
 
-// localURL is the server's address for clients on this machine.
-func (c *Config) localURL() string {
+// LocalURL is the server's address for clients on this machine.
+func (c *Config) LocalURL() string {
 	host := c.BindAddress
 	switch {
 	case host == nil || host.Equal(net.IPv4zero):
@@ -102,7 +102,7 @@ func (s *security) writeKubeconfig(c *Config) error {
 		foreign, _ := s.serving.PEM()
 		trusted = slices.Concat(trusted, foreign)
 	}
-	return auth.WriteKubeconfig(c.KubeconfigPath(), auth.Kubeconfig(c.localURL(), trusted, s.pki.Admin))
+	return auth.WriteKubeconfig(c.KubeconfigPath(), auth.Kubeconfig(c.LocalURL(), trusted, s.pki.Admin))
 }
 
 // tls asks clients for a certificate and leaves its judgement to authentication.

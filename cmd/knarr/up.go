@@ -3,8 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
-	"net"
-	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -33,13 +32,13 @@ Everything is kept in the data directory; the next start goes on where this one 
 
 // greet tells what runs where, and how to use it.
 func greet(w io.Writer, c *server.Config) {
-	etcd := "embedded, in " + c.DataDir
+	etcd := "embedded"
 	if len(c.EtcdServers) > 0 {
-		etcd = fmt.Sprint(c.EtcdServers)
+		etcd = strings.Join(c.EtcdServers, ", ")
 	}
-	fmt.Fprintf(w, `knarr %s is up: Kubernetes %s
+	fmt.Fprintf(w, `knarr %s is up: Kubernetes v%s
 
-  API server   https://%s
+  API server   %s
   etcd         %s
 
 Use it from another terminal:
@@ -48,5 +47,5 @@ Use it from another terminal:
   export KUBECONFIG=%s     # for kubectl, helm and others
 
 Ctrl-C stops it; what it keeps is in %s.
-`, version, kubernetesVersion, net.JoinHostPort(c.BindAddress.String(), strconv.Itoa(c.SecurePort)), etcd, c.KubeconfigPath(), c.DataDir)
+`, version, server.Release, c.LocalURL(), etcd, c.KubeconfigPath(), c.DataDir)
 }
