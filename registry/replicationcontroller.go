@@ -20,7 +20,7 @@ func replicationController() *Resource {
 			Plural: "replicationcontrollers", Singular: "replicationcontroller", Kind: "ReplicationController",
 			ShortNames: []string{"rc"}, Categories: []string{"all"},
 			Namespaced: true, Prefix: "controllers", Versions: []Version{{Name: "v1"}},
-			ValidateName: apivalidation.NameIsDNSSubdomain, Reset: []string{"status"}, OrphanByDefault: true,
+			ValidateName: replicationControllerName, Reset: []string{"status"}, OrphanByDefault: true,
 			UnknownField: "field label not supported: %s",
 			Columns:      replicaColumns(corev1.ReplicationControllerSpec{}, corev1.ReplicationControllerStatus{}),
 		},
@@ -57,6 +57,14 @@ func replicationController() *Resource {
 			Set: func(c *corev1.ReplicationController, n int32) { c.Spec.Replicas = &n },
 		},
 	}.row()
+}
+
+// replicationControllerName leaves a prefix for generated names to the check of the name that is made of it.
+func replicationControllerName(name string, asPrefix bool) []string {
+	if asPrefix {
+		return nil
+	}
+	return apivalidation.NameIsDNSSubdomain(name, false)
 }
 
 // defaultReplicationController selects by the template's labels, and carries them, where nothing else is said.

@@ -77,6 +77,9 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 		o.DryRun = c.r.URL.Query()["dryRun"]
 	}
 	c.begin(o.DryRun, "", "")
+	if c.row.OrphanWarning != "" && o.PropagationPolicy == nil && o.OrphanDependents == nil {
+		c.warn(c.row.OrphanWarning)
+	}
 	return o, nil
 }
 
