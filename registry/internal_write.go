@@ -19,10 +19,15 @@ const fieldManager = "kube-apiserver"
 
 // Create stores a new object; AlreadyExists if there is one.
 func (r *Registry) Create(ctx context.Context, row *Resource, obj Object) (Object, error) {
+	return r.createAs(ctx, fieldManager, row, obj)
+}
+
+// createAs is Create on behalf of another part of the server than itself.
+func (r *Registry) createAs(ctx context.Context, manager string, row *Resource, obj Object) (Object, error) {
 	w := r.ownWrite(row, "create", "", obj.GetNamespace())
 	row.Complete(obj)
 	w.FillSystemFields(obj)
-	obj, err := w.own(obj, nil)
+	obj, err := w.own(obj, nil, manager)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +51,34 @@ func (r *Registry) Create(ctx context.Context, row *Resource, obj Object) (Objec
 // Update changes a stored object, through a sub-resource's door if one is named; NotFound if there is none.
 // change gets a copy; it may be called several times.
 func (r *Registry) Update(ctx context.Context, row *Resource, door string, key store.Key, change func(Object) error) (Object, error) {
+	return r.updateAs(ctx, fieldManager, row, door, key, change)
+}
+
+// updateAs is Update on behalf of another part of the server than itself.
+func (r *Registry) updateAs(ctx context.Context, manager string, row *Resource, door string, key store.Key, change func(Object) error) (Object, error) {
+	return r.replace(ctx, row, door, key, func(w *Write, old Object) (Object, error) {
+		obj := old.DeepCopyObject().(Object)
+		if err := change(obj); err != nil || equal(obj, old) {
+			return nil, err
+		}
+		row.Complete(obj)
+		return w.own(obj, old, manager)
+	})
+}
+
+// apply merges a configuration into a stored object through a door, by force.
+func (r *Registry) apply(ctx context.Context, manager string, row *Resource, door string, key store.Key, config map[string]any) (Object, error) {
+	return r.replace(ctx, row, door, key, func(w *Write, old Object) (Object, error) {
+		obj, err := r.Apply(w, old.DeepCopyObject().(Object), config, manager)
+		if err == nil {
+			row.Complete(obj)
+		}
+		return obj, err
+	})
+}
+
+// replace puts what next makes of a stored object in its place; nil leaves it there.
+func (r *Registry) replace(ctx context.Context, row *Resource, door string, key store.Key, next func(w *Write, old Object) (Object, error)) (Object, error) {
 	w := r.ownWrite(row, "update", door, key.Namespace)
 	sub := row.Subresource(door)
 	finish, stored := func(bool) {}, false
@@ -60,12 +93,8 @@ func (r *Registry) Update(ctx context.Context, row *Resource, door string, key s
 		if err != nil {
 			return store.Outcome{}, err
 		}
-		obj := old.DeepCopyObject().(Object)
-		if err := change(obj); err != nil || equal(obj, old) {
-			return store.Outcome{}, err
-		}
-		row.Complete(obj)
-		if obj, err = w.own(obj, old); err != nil {
+		obj, err := next(w, old)
+		if err != nil || obj == nil {
 			return store.Outcome{}, err
 		}
 		if door == "" {
@@ -139,12 +168,12 @@ func (r *Registry) ownWrite(row *Resource, verb, subresource, namespace string) 
 	}
 }
 
-// own has the fields that differ from old's attributed to the server.
-func (w *Write) own(obj, old Object) (Object, error) {
+// own has the fields that differ from old's attributed to a part of the server.
+func (w *Write) own(obj, old Object, manager string) (Object, error) {
 	if w.Registry.Manage == nil {
 		return obj, nil
 	}
-	return w.Registry.Manage(w, obj, old, fieldManager)
+	return w.Registry.Manage(w, obj, old, manager)
 }
 
 func objectKey(obj Object) store.Key {

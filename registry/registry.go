@@ -24,6 +24,9 @@ type Registry struct {
 	// Manage attributes the fields in which obj differs from old (nil when it is new) to a field manager, for the
 	// server's own writes; nil leaves managedFields as they are.
 	Manage func(w *Write, obj, old Object, manager string) (Object, error)
+	// Apply merges a configuration into live, which it may change, by the rules of server-side apply and by force, for
+	// the server's own writes.
+	Apply func(w *Write, live Object, config map[string]any, manager string) (Object, error)
 
 	expressions expressionCompilers
 	ports       func() *store.Store // the node ports in use

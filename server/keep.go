@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/knarr-dev/knarr/registry"
 )
 
@@ -15,9 +17,24 @@ func (s *Server) keep(ctx context.Context) {
 
 // manageOwn attributes the fields of the server's own writes.
 func (s *Server) manageOwn(w *registry.Write, obj, old registry.Object, manager string) (registry.Object, error) {
-	hub := w.Resource.Hub()
-	r := &http.Request{Header: http.Header{}}
-	c := &call{Request: &Request{row: w.Resource, version: hub, Subresource: w.Subresource, sub: w.Resource.Subresource(w.Subresource)},
-		s: s, r: r, fieldManager: manager}
-	return c.manage(old, obj)
+	return s.ownCall(w, manager).manage(old, obj)
+}
+
+// applyOwn merges a configuration of the server's own into an object.
+func (s *Server) applyOwn(w *registry.Write, live registry.Object, config map[string]any, manager string) (registry.Object, error) {
+	m, err := s.managers.of(s.ownCall(w, manager))
+	if err != nil {
+		return nil, err
+	}
+	out, err := m.Apply(live, &unstructured.Unstructured{Object: config}, manager, true)
+	if err != nil {
+		return nil, err
+	}
+	return out.(registry.Object), nil
+}
+
+// ownCall is what field managers have to know of a write that no client asked for.
+func (s *Server) ownCall(w *registry.Write, manager string) *call {
+	r := &Request{row: w.Resource, version: w.Resource.Hub(), Subresource: w.Subresource, sub: w.Resource.Subresource(w.Subresource)}
+	return &call{Request: r, s: s, r: &http.Request{Header: http.Header{}}, fieldManager: manager}
 }

@@ -68,7 +68,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	if s.registry.Kubelet, err = s.security.kubelet(&config); err != nil {
 		return nil, err
 	}
-	s.registry.Manage = s.manageOwn
+	s.registry.Manage, s.registry.Apply = s.manageOwn, s.applyOwn
 	s.metrics = newMetrics(s)
 	s.health = newHealth(s)
 	s.discovery = newDiscovery(s.registry, net.JoinHostPort(network.AdvertiseAddress.String(), fmt.Sprint(config.SecurePort)))
