@@ -2,11 +2,13 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
@@ -25,48 +27,35 @@ const (
 	flowControlConsumer = "api-priority-and-fairness-config-consumer-v1"
 )
 
-// KeepFlowControl looks after flow control's objects until ctx ends. ready is called when all are there.
-func (r *Registry) KeepFlowControl(ctx context.Context, log *slog.Logger, ready func()) {
-	changed := make(chan struct{}, 1)
-	done := make(chan struct{})
-	for _, plural := range []string{"flowschemas", "prioritylevelconfigurations"} {
-		go func() {
-			defer func() { done <- struct{}{} }()
-			r.notifyChanges(ctx, flowcontrolv1.GroupName, plural, changed)
-		}()
-	}
-	defer func() { <-done; <-done }()
-	again := time.NewTicker(time.Minute)
-	defer again.Stop()
-	for whole := true; ctx.Err() == nil; {
-		err := r.reconcileFlowControl(ctx, whole)
-		if err != nil && ctx.Err() == nil {
-			log.Warn("flow control objects cannot be kept", "error", err)
-			_ = pause(ctx, time.Second)
-			continue
-		}
-		if ready != nil {
-			ready()
-			ready = nil
-		}
-		select {
-		case <-ctx.Done():
-		case <-again.C:
-			whole = true
-		case <-changed:
-			whole = false
-		}
-	}
+// PrepareFlowControl makes flow control's objects. Run it before the first request is served.
+func (r *Registry) PrepareFlowControl(ctx context.Context) error {
+	return errors.Join(r.ensureFlowControl(ctx), r.ensureDangling(ctx))
 }
 
-// reconcileFlowControl brings the conditions up to date, and before that the bootstrap objects if whole is set.
-func (r *Registry) reconcileFlowControl(ctx context.Context, whole bool) error {
-	if whole {
-		if err := r.ensureFlowControl(ctx); err != nil {
-			return err
+// KeepFlowControl looks after flow control's objects until ctx ends.
+func (r *Registry) KeepFlowControl(ctx context.Context) {
+	changed := make(chan struct{}, 1)
+	var watches sync.WaitGroup
+	for _, plural := range []string{"flowschemas", "prioritylevelconfigurations"} {
+		watches.Go(func() { r.notifyChanges(ctx, flowcontrolv1.GroupName, plural, changed) })
+	}
+	defer watches.Wait()
+	whole := time.NewTicker(time.Minute)
+	defer whole.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-whole.C:
+			err = r.PrepareFlowControl(ctx)
+		case <-changed:
+			err = r.ensureDangling(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			slog.Error("keep the objects of flow control", "err", err)
 		}
 	}
-	return r.ensureDangling(ctx)
 }
 
 // notifyChanges tells of every change of a resource's objects until ctx ends. Changes that nobody has heard of yet are

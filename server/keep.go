@@ -2,17 +2,39 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/knarr-dev/knarr/registry"
 )
 
-// keep makes the objects that the API server itself is responsible for, and keeps them until ctx ends.
+// keep makes the objects that the API server itself is responsible for, and keeps them until ctx ends. The server is
+// ready when they are there.
 func (s *Server) keep(ctx context.Context) {
+	for {
+		err := errors.Join(s.registry.PrepareNetwork(ctx), s.registry.EnsurePriorityClasses(ctx), s.registry.PrepareFlowControl(ctx))
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Error("make the objects that every cluster has", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
 	s.health.kept.Store(true)
-	<-ctx.Done()
+	var loops sync.WaitGroup
+	loops.Go(func() { s.registry.KeepNetwork(ctx) })
+	loops.Go(func() { s.registry.KeepFlowControl(ctx) })
+	loops.Wait()
 }
 
 // manageOwn attributes the fields of the server's own writes.
