@@ -59,7 +59,7 @@ type Watcher struct {
 const (
 	bookmarkPeriod   = time.Minute
 	bookmarkDeadline = 2 * time.Second // before the end of the watch
-	watchBatch       = 128             // changes looked at, or initial entries sent, in one go
+	watchBatch       = 64              // changes looked at, or initial entries sent, in one go
 )
 
 // Watch starts a watch. It fails with 410 Expired when the changes after o.ResourceVersion are not known any more, with
