@@ -81,7 +81,7 @@ func admissionPolicyRow(plural, kind string, count metav1.TableColumnDefinition)
 	return Resource{
 		Group: admissionv1.GroupName, Plural: plural, Singular: strings.ToLower(kind), Kind: kind, Categories: []string{"api-extensions"},
 		Prefix: plural, Versions: []Version{{Name: "v1"}}, RequireRevision: true,
-		ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules,
+		ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules, PlainFinalizers: true,
 		Columns: []metav1.TableColumnDefinition{
 			nameColumn(),
 			count,

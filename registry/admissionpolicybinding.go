@@ -72,7 +72,7 @@ func policyBindingRow(plural, kind string) Resource {
 	return Resource{
 		Group: admissionv1.GroupName, Plural: plural, Singular: strings.ToLower(kind), Kind: kind, Categories: []string{"api-extensions"},
 		Prefix: plural, Versions: []Version{{Name: "v1"}}, RequireRevision: true,
-		ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules,
+		ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules, PlainFinalizers: true,
 		Columns: []metav1.TableColumnDefinition{
 			nameColumn(),
 			textColumn("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),

@@ -75,7 +75,7 @@ func webhookRow(plural, kind string) Resource {
 	return Resource{
 		Group: admissionv1.GroupName, Plural: plural, Singular: strings.ToLower(kind), Kind: kind, Categories: []string{"api-extensions"},
 		Prefix: plural, Versions: []Version{{Name: "v1"}}, RequireRevision: true,
-		ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules,
+		ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules, PlainFinalizers: true,
 		Columns: []metav1.TableColumnDefinition{
 			nameColumn(),
 			{Name: "Webhooks", Type: "integer", Description: "Webhooks indicates the number of webhooks registered in this configuration"},
