@@ -84,6 +84,10 @@ func extension() []*Resource {
 		validatingAdmissionPolicy(),
 		validatingAdmissionPolicyBinding(),
 		validatingWebhookConfiguration(),
+		deviceClass(),
+		resourceClaim(),
+		resourceClaimTemplate(),
+		resourceSlice(),
 	}
 }
 
