@@ -52,7 +52,7 @@ func connectNode(ctx context.Context, w *Write, id string, request *http.Request
 		to.Scheme, to.Host = scheme, net.JoinHostPort(to.Hostname(), port)
 		transport = w.Registry.Kubelet.Proxy
 	}
-	to.Path = proxiedPath(w, request)
+	to.Path, to.RawQuery = proxiedPath(w, request), request.URL.RawQuery
 	return &Location{URL: to, Transport: transport}, nil
 }
 
@@ -95,7 +95,7 @@ func connectService(ctx context.Context, w *Write, id string, request *http.Requ
 	}
 	for _, i := range rand.Perm(len(subsets)) {
 		if host := r.podEndpoint(ctx, w.Namespace, &subsets[i], port); host != "" {
-			to := &url.URL{Scheme: scheme, Host: host, Path: proxiedPath(w, request)}
+			to := &url.URL{Scheme: scheme, Host: host, Path: proxiedPath(w, request), RawQuery: request.URL.RawQuery}
 			return &Location{URL: to, Transport: r.Kubelet.Proxy}, nil
 		}
 	}
