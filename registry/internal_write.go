@@ -6,6 +6,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/knarr-dev/knarr/registry/store"
 )
@@ -25,6 +26,7 @@ func (r *Registry) Create(ctx context.Context, row *Resource, obj Object) (Objec
 // createAs is Create on behalf of another part of the server than itself.
 func (r *Registry) createAs(ctx context.Context, manager string, row *Resource, obj Object) (Object, error) {
 	w := r.ownWrite(row, "create", "", obj.GetNamespace())
+	obj.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{Group: row.Group, Version: row.Hub().Name, Kind: row.Kind})
 	row.Complete(obj)
 	w.FillSystemFields(obj)
 	obj, err := w.own(obj, nil, manager)
