@@ -121,10 +121,9 @@ func (c *call) insert(ctx context.Context, obj registry.Object, o runtime.Object
 		return nil, nil, err
 	}
 	attributes := c.attributes(admission.Create, obj, nil, o)
-	if err := c.s.admission.Mutate(ctx, attributes); err != nil {
+	if err := c.mutate(ctx, attributes); err != nil {
 		return nil, nil, err
 	}
-	c.dedupOwners(obj)
 	// 2. Store it; a generated name that exists is generated again.
 	for try := 1; ; try++ {
 		fresh := obj
@@ -255,6 +254,18 @@ func (c *call) dedupOwners(obj registry.Object) {
 		c.warn(".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: " +
 			strings.Join(twice, ", "))
 	}
+}
+
+// mutate lets admission change the object, and brings it back in order.
+func (c *call) mutate(ctx context.Context, a *admission.Attributes) error {
+	if err := c.s.admission.Mutate(ctx, a); err != nil {
+		return err
+	}
+	if c.row.Normalize != nil {
+		c.row.Normalize(a.Object)
+	}
+	c.dedupOwners(a.Object)
+	return nil
 }
 
 // attributes is what admission may know of a write.

@@ -183,10 +183,9 @@ func (c *call) replace(ctx context.Context, ch change, current *store.Entry) (re
 		}
 	}
 	a := c.attributes(admission.Update, obj, old, ch.options)
-	if err := c.s.admission.Mutate(ctx, a); err != nil {
+	if err := c.mutate(ctx, a); err != nil {
 		return nil, nil, err
 	}
-	c.dedupOwners(obj)
 	// 2. Is it the object that the client means?
 	if err := c.checkPreconditions(obj, old, uid); err != nil {
 		return nil, nil, err
@@ -222,10 +221,9 @@ func (c *call) replaceNothing(ctx context.Context, ch change) (registry.Object, 
 		}
 	}
 	a := c.attributes(admission.Create, obj, nil, ch.options)
-	if err := c.s.admission.Mutate(ctx, a); err != nil {
+	if err := c.mutate(ctx, a); err != nil {
 		return nil, nil, err
 	}
-	c.dedupOwners(obj)
 	w.FillSystemFields(obj)
 	obj.SetResourceVersion("")
 	finish, err := w.Begin(ctx, obj, nil)

@@ -1,0 +1,32 @@
+package admission
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"slices"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+)
+
+// certificateSubject refuses requests for a client certificate of the group that may do everything.
+func certificateSubject(Objects) Plugin {
+	return Plugin{Operations: []Operation{Create}, Validate: func(_ context.Context, a *Attributes) error {
+		csr, ok := a.Object.(*certificatesv1.CertificateSigningRequest)
+		if !ok || !a.Is(certificatesv1.GroupName, "certificatesigningrequests") || csr.Spec.SignerName != certificatesv1.KubeAPIServerClientSignerName {
+			return nil
+		}
+		block, _ := pem.Decode(csr.Spec.Request)
+		if block == nil {
+			return a.forbid("failed to parse CSR: PEM block type must be CERTIFICATE REQUEST")
+		}
+		request, err := x509.ParseCertificateRequest(block.Bytes)
+		if err != nil {
+			return a.forbid("failed to parse CSR: %w", err)
+		}
+		if slices.Contains(request.Subject.Organization, "system:masters") {
+			return a.forbid("use of %s signer with system:masters group is not allowed", csr.Spec.SignerName)
+		}
+		return nil
+	}}
+}

@@ -1,0 +1,90 @@
+package admission
+
+import (
+	"context"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/ptr"
+)
+
+// taintNodes gives a new node the taint of one that is not ready: pods come once the node's conditions say so.
+func taintNodes(Objects) Plugin {
+	return Plugin{Operations: []Operation{Create}, Mutate: func(_ context.Context, a *Attributes) error {
+		node, ok := a.Object.(*corev1.Node)
+		if !ok || !a.Is("", "nodes") {
+			return nil
+		}
+		taint := corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}
+		if !slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.MatchTaint(&taint) }) {
+			node.Spec.Taints = append(node.Spec.Taints, taint)
+		}
+		return nil
+	}}
+}
+
+// bearSeconds is how long a pod bears that its node is not ready or out of reach.
+const bearSeconds = 300
+
+// defaultTolerationSeconds lets a pod that says nothing else stay on a silent node for a while.
+func defaultTolerationSeconds(Objects) Plugin {
+	return Plugin{Operations: []Operation{Create, Update}, Mutate: func(_ context.Context, a *Attributes) error {
+		pod, ok := a.Object.(*corev1.Pod)
+		if !ok || !a.Is("", "pods") {
+			return nil
+		}
+		for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+			if !slices.ContainsFunc(pod.Spec.Tolerations, func(t corev1.Toleration) bool {
+				return (t.Key == key || t.Key == "") && (t.Effect == corev1.TaintEffectNoExecute || t.Effect == "")
+			}) {
+				pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists,
+					Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](bearSeconds)})
+			}
+		}
+		return nil
+	}}
+}
+
+// podTopologyLabels copies the zone and region of the node that a pod is bound to onto the binding or the pod.
+func podTopologyLabels(objects Objects) Plugin {
+	return Plugin{Operations: []Operation{Create}, Mutate: func(ctx context.Context, a *Attributes) error {
+		node := boundTo(a)
+		if node == "" {
+			return nil
+		}
+		found, err := objects.Get(ctx, "", "nodes", "", node)
+		if apierrors.IsNotFound(err) {
+			return nil // the node may be a moment younger than the binding
+		}
+		if err != nil {
+			return err
+		}
+		labels := a.Object.GetLabels()
+		for _, key := range []string{corev1.LabelTopologyZone, corev1.LabelTopologyRegion} {
+			if value, ok := found.GetLabels()[key]; ok {
+				if labels == nil {
+					labels = map[string]string{}
+				}
+				labels[key] = value
+			}
+		}
+		a.Object.SetLabels(labels)
+		return nil
+	}}
+}
+
+// boundTo is the node that a write binds a pod to; empty if it binds none.
+func boundTo(a *Attributes) string {
+	switch o := a.Object.(type) {
+	case *corev1.Binding:
+		if o.Target.Kind == "" || o.Target.Kind == "Node" {
+			return o.Target.Name
+		}
+	case *corev1.Pod:
+		if a.Is("", "pods") {
+			return o.Spec.NodeName
+		}
+	}
+	return ""
+}

@@ -1,0 +1,84 @@
+package admission
+
+import (
+	"context"
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// runtimeClass gives a pod the overhead of its runtime class, and sends it to nodes that have the runtime.
+func runtimeClass(objects Objects) Plugin {
+	return Plugin{Operations: []Operation{Create}, Mutate: func(ctx context.Context, a *Attributes) error {
+		pod, ok := a.Object.(*corev1.Pod)
+		if !ok || !a.Is("", "pods") {
+			return nil
+		}
+		class, err := runtimeClassOf(ctx, objects, a, pod)
+		if err != nil {
+			return err
+		}
+		if err := giveOverhead(a, pod, class); err != nil || class == nil || class.Scheduling == nil {
+			return err
+		}
+		return giveScheduling(a, pod, class.Scheduling)
+	}}
+}
+
+func runtimeClassOf(ctx context.Context, objects Objects, a *Attributes, pod *corev1.Pod) (*nodev1.RuntimeClass, error) {
+	if pod.Spec.RuntimeClassName == nil || *pod.Spec.RuntimeClassName == "" {
+		return nil, nil
+	}
+	found, err := objects.Get(ctx, nodev1.GroupName, "runtimeclasses", "", *pod.Spec.RuntimeClassName)
+	if apierrors.IsNotFound(err) {
+		return nil, a.forbid("pod rejected: RuntimeClass %q not found", *pod.Spec.RuntimeClassName)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found.(*nodev1.RuntimeClass), nil
+}
+
+func giveOverhead(a *Attributes, pod *corev1.Pod, class *nodev1.RuntimeClass) error {
+	switch {
+	case class == nil || class.Overhead == nil:
+		if pod.Spec.Overhead != nil {
+			return a.forbid("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
+		}
+		return nil
+	case pod.Spec.Overhead != nil && !equality.Semantic.DeepEqual(class.Overhead.PodFixed, pod.Spec.Overhead):
+		return a.forbid("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
+	}
+	pod.Spec.Overhead = maps.Clone(class.Overhead.PodFixed)
+	return nil
+}
+
+func giveScheduling(a *Attributes, pod *corev1.Pod, s *nodev1.Scheduling) error {
+	for key, value := range s.NodeSelector {
+		if own, ok := pod.Spec.NodeSelector[key]; ok && own != value {
+			return a.forbid("conflict: runtimeClass.scheduling.nodeSelector[%s] = %s; pod.spec.nodeSelector[%s] = %s", key, value, key, own)
+		}
+		if pod.Spec.NodeSelector == nil {
+			pod.Spec.NodeSelector = map[string]string{}
+		}
+		pod.Spec.NodeSelector[key] = value
+	}
+	for _, t := range s.Tolerations {
+		if !hasToleration(pod.Spec.Tolerations, t) {
+			pod.Spec.Tolerations = append(pod.Spec.Tolerations, t)
+		}
+	}
+	return nil
+}
+
+func hasToleration(have []corev1.Toleration, t corev1.Toleration) bool {
+	for _, h := range have {
+		if equality.Semantic.DeepEqual(h, t) {
+			return true
+		}
+	}
+	return false
+}

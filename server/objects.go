@@ -1,0 +1,46 @@
+package server
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/knarr-dev/knarr/registry"
+	"github.com/knarr-dev/knarr/registry/store"
+)
+
+// objects reads the registry's watch caches for admission.
+type objects struct{ registry *registry.Registry }
+
+// Get looks in the cache as it is; only what is not there is asked for once more, as fresh as etcd.
+func (o objects) Get(ctx context.Context, group, plural, namespace, name string) (registry.Object, error) {
+	s := o.registry.Store(group, plural)
+	key := store.Key{Namespace: namespace, Name: name}
+	entry, err := s.Get(ctx, key, "0")
+	if apierrors.IsNotFound(err) {
+		entry, err = s.Get(ctx, key, "")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return entry.Object()
+}
+
+// List returns what the cache holds.
+func (o objects) List(ctx context.Context, group, plural, namespace string) ([]registry.Object, error) {
+	l, err := o.registry.Store(group, plural).List(ctx, store.ListOptions{Selection: store.Selection{Namespace: namespace}, ResourceVersion: "0"})
+	if err != nil {
+		return nil, err
+	}
+	var out []registry.Object
+	for _, b := range l.Blocks {
+		for _, entry := range b.Entries {
+			obj, err := entry.Object()
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, obj)
+		}
+	}
+	return out, nil
+}
