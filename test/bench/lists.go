@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"k8s.io/client-go/rest"
+)
+
+const podsPath = "/api/v1/namespaces/" + namespace + "/pods"
+
+const (
+	mediaJSON     = "application/json"
+	mediaProtobuf = "application/vnd.kubernetes.protobuf"
+	mediaTable    = "application/json;as=Table;v=v1;g=meta.k8s.io"
+)
+
+// list asks for lists in several forms, while a light writer changes pods.
+func (l *load) list(ctx context.Context) error {
+	clients, err := l.connections(l.listers)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go l.keepChanging(ctx, ended)
+	defer func() { stop(); <-ended }()
+	for _, form := range []struct{ figure, accept, encoding, query string }{
+		{"list JSON", mediaJSON, "identity", ""},
+		{"list JSON gzip", mediaJSON, "gzip", ""},
+		{"list protobuf", mediaProtobuf, "identity", ""},
+		{"list protobuf gzip", mediaProtobuf, "gzip", ""},
+		{"list Table", mediaTable, "identity", ""},
+		{"list by label, 1 %", mediaJSON, "identity", "?labelSelector=app%3Dapp-7"},
+		{"list by field, 1 %", mediaJSON, "identity", "?fieldSelector=spec.nodeName%3Dnode-7"},
+		{"list page of 500", mediaJSON, "identity", "?limit=500"},
+	} {
+		n := l.lists
+		if form.query != "" { // small answers need more of them for a stable figure
+			n *= 10
+		}
+		l.got.set(form.figure, each(ctx, n, l.listers, func(worker, _ int) {
+			l.fail(l.read(ctx, clients[worker], podsPath+form.query, form.accept, form.encoding))
+		}))
+	}
+	return nil
+}
+
+// keepChanging patches pods until ctx ends.
+func (l *load) keepChanging(ctx context.Context, ended chan<- struct{}) {
+	defer close(ended)
+	tick := time.NewTicker(time.Second / time.Duration(l.churn))
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := l.pods.annotate(ctx, i*37%l.sizes.pods, "churn", fmt.Sprint(i)); ctx.Err() == nil {
+				l.fail(err)
+			}
+		}
+	}
+}
+
+// read reads an answer to its end without looking at it: the server is measured, not the client.
+func (l *load) read(ctx context.Context, client http.RoundTripper, path, accept, encoding string) error {
+	answer, err := l.open(ctx, client, path, accept, encoding)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	_, err = io.Copy(io.Discard, answer.Body)
+	return err
+}
+
+// open sends a GET and returns the answer if it is 200.
+func (l *load) open(ctx context.Context, client http.RoundTripper, path, accept, encoding string) (*http.Response, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, l.server.url+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Accept", accept)
+	r.Header.Set("Accept-Encoding", encoding)
+	answer, err := client.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if answer.StatusCode != http.StatusOK {
+		answer.Body.Close()
+		return nil, fmt.Errorf("GET %s: %s", path, answer.Status)
+	}
+	return answer, nil
+}
+
+// connections are clients with an HTTP/2 connection each, as separate processes have.
+func (l *load) connections(n int) ([]http.RoundTripper, error) {
+	clients := make([]http.RoundTripper, n)
+	for i := range clients {
+		trust, err := rest.TLSConfigFor(l.config)
+		if err != nil {
+			return nil, err
+		}
+		own := &http.Transport{TLSClientConfig: trust, DisableCompression: true, ForceAttemptHTTP2: true}
+		if clients[i], err = rest.HTTPWrappersForConfig(l.config, own); err != nil {
+			return nil, err
+		}
+	}
+	return clients, nil
+}

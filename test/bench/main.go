@@ -1,0 +1,126 @@
+// Command bench measures knarr beside the reference kube-apiserver: the same load, on the same machine, in one run.
+//
+// It builds the reference (test/reference, minutes once) and the etcd that knarr embeds, confines itself and all that it
+// starts to two processors, and runs first the reference over etcd, then knarr: start on an empty directory, memory when
+// idle, the load of the phases in load.go on 5,000 pods of 3 kB, memory afterwards, idle watches, and a start over
+// 50,000 pods after kill -9. At the end it prints a table of figures: reference, knarr, ratio, and the least that
+// is wanted.
+//
+// Memory is resident memory as the kernel counts it (VmRSS, VmHWM), etcd's included.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// sizes are how much load there is.
+type sizes struct {
+	pods, writers      int
+	lists, listers     int
+	churn              int // patches a second while lists run, so that no whole answer can be kept
+	informers, rounds  int
+	watchers, updates  int
+	idleWatches        int
+	restart            int // pods at the start after kill -9
+	processors, settle int // settle: seconds before memory is read
+}
+
+func main() {
+	s := sizes{listers: 4, churn: 20, informers: 10, rounds: 3, updates: 500, settle: 5}
+	flag.IntVar(&s.pods, "pods", 5000, "pods of the load")
+	flag.IntVar(&s.writers, "writers", 32, "concurrent clients that read and write single objects")
+	flag.IntVar(&s.lists, "lists", 20, "lists of each kind")
+	flag.IntVar(&s.watchers, "watchers", 200, "watches that the events of the load go to")
+	flag.IntVar(&s.idleWatches, "idle-watches", 500, "watches whose memory is measured")
+	flag.IntVar(&s.restart, "restart-pods", 50000, "pods in the store at the start after kill -9; 0 leaves it out")
+	flag.IntVar(&s.processors, "processors", 2, "processors for server and load together")
+	only := flag.String("only", "reference,knarr", "servers to measure, separated by commas")
+	flag.Parse()
+	confine(s.processors)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, s, strings.Split(*only, ",")); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, s sizes, only []string) error {
+	top, err := repository()
+	if err != nil {
+		return err
+	}
+	measured := map[string]results{}
+	for _, kind := range []string{"reference", "knarr"} {
+		if !slices.Contains(only, kind) {
+			continue
+		}
+		if kind == "reference" {
+			if err := buildReference(ctx, top); err != nil {
+				return err
+			}
+		}
+		if measured[kind], err = measure(ctx, top, kind, s); err != nil {
+			return fmt.Errorf("%s: %w", kind, err)
+		}
+	}
+	printTable(os.Stdout, measured["reference"], measured["knarr"])
+	return nil
+}
+
+// confine starts the program again on the first processors, where all its children stay too.
+func confine(processors int) {
+	var set unix.CPUSet
+	for i := range processors {
+		set.Set(i)
+	}
+	var now unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &now); err != nil || now == set || now.Count() <= processors {
+		return
+	}
+	runtime.LockOSThread()
+	self, err := os.Executable()
+	if err == nil {
+		err = errors.Join(unix.SchedSetaffinity(0, &set), syscall.Exec(self, os.Args, os.Environ()))
+	}
+	slog.Warn("not confined to two processors", "err", err)
+}
+
+// repository is the top of the repository that the program runs in.
+func repository() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "test", "reference", "go.mod")); err == nil {
+			return dir, nil
+		}
+	}
+	return "", errors.New("run it inside the repository: make bench")
+}
+
+// buildReference builds kube-apiserver from its Go module.
+func buildReference(ctx context.Context, top string) error {
+	fmt.Fprintln(os.Stderr, "building the reference kube-apiserver (minutes, the first time)")
+	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(top, "bin", "kube-apiserver"),
+		"-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3", "k8s.io/kubernetes/cmd/kube-apiserver")
+	build.Dir = filepath.Join(top, "test", "reference")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	return build.Run()
+}
