@@ -1,12 +1,23 @@
 package registry
 
-import "context"
+import (
+	"context"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+)
 
 // Authorizer says whether a user may do something. Package auth satisfies it; access reviews and the server ask it.
 type Authorizer interface {
 	// Authorize returns a decision and, for people, its reason. An error may come with any decision: what could
 	// not be evaluated does not take back what something else allowed.
 	Authorize(ctx context.Context, a Attributes) (Decision, string, error)
+}
+
+// RuleLister is an Authorizer that can say all that a user may do; SelfSubjectRulesReview asks it.
+type RuleLister interface {
+	// Rules returns what the user may do in a namespace. incomplete means that the user may be allowed more than that,
+	// an error tells why.
+	Rules(ctx context.Context, user User, namespace string) (rules []rbacv1.PolicyRule, incomplete bool, err error)
 }
 
 // TokenAuthenticator says whose a bearer token is. Package auth satisfies it; TokenReview asks it.

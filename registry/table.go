@@ -78,6 +78,12 @@ func identity() []*Resource {
 
 func extension() []*Resource {
 	return []*Resource{
+		selfSubjectReview(),
+		tokenReview(),
+		localSubjectAccessReview(),
+		selfSubjectAccessReview(),
+		selfSubjectRulesReview(),
+		subjectAccessReview(),
 		mutatingAdmissionPolicy(),
 		mutatingAdmissionPolicyBinding(),
 		mutatingWebhookConfiguration(),
