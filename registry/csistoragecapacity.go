@@ -4,7 +4,6 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -16,22 +15,10 @@ func csiStorageCapacity() *Resource {
 			Group: "storage.k8s.io", Plural: "csistoragecapacities", Singular: "csistoragecapacity", Kind: "CSIStorageCapacity",
 			Namespaced: true, Prefix: "csistoragecapacities", Versions: []Version{{Name: "v1"}},
 			RequireRevision: true, ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: UpdateAndCreateRules,
-			Columns: []metav1.TableColumnDefinition{
-				nameColumn(),
-				textColumn("StorageClassName", doc(storagev1.CSIStorageCapacity{}, "storageClassName")),
-				textColumn("Capacity", doc(storagev1.CSIStorageCapacity{}, "capacity")),
-			},
 		},
 		Validate: validateCSIStorageCapacity,
 		Warn: func(_ *Write, c, _ *storagev1.CSIStorageCapacity) []string {
 			return warnNodeLabelSelector(c.NodeTopology, field.NewPath("nodeTopology"))
-		},
-		Cells: func(c *storagev1.CSIStorageCapacity) []any {
-			capacity := "<unset>"
-			if c.Capacity != nil {
-				capacity = c.Capacity.String()
-			}
-			return []any{c.Name, c.StorageClassName, capacity}
 		},
 	}.row()
 }

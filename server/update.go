@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	ktypes "k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -254,7 +255,9 @@ func (c *call) checkPreconditions(obj, old registry.Object, uid ktypes.UID) erro
 		}
 		return apierrors.NewConflict(gr, c.Name, fmt.Errorf(optimisticLock))
 	case c.row.RequireRevision:
-		return apierrors.NewInvalid(c.row.GroupKind(), c.Name, field.ErrorList{
+		// The one error that names the resource where all others name the kind.
+		kind := schema.GroupKind{Group: c.row.Group, Kind: c.row.Plural}
+		return apierrors.NewInvalid(kind, c.Name, field.ErrorList{
 			field.Invalid(field.NewPath("metadata").Child("resourceVersion"), uint64(0), "must be specified for an update")})
 	default:
 		obj.SetResourceVersion(old.GetResourceVersion())
