@@ -104,7 +104,7 @@ func (c *call) decodeDeleteOptions(body []byte) (*metav1.DeleteOptions, error) {
 
 // removal is what came of a delete.
 type removal struct {
-	obj     registry.Object // as it was last, or as it is now
+	obj     registry.Object // as it was last, or as it is now; of a dry run, as it would be
 	removed bool
 }
 
@@ -112,6 +112,7 @@ type removal struct {
 // period, propagation and finalizers decide whether it goes at once or is marked.
 func (c *call) remove(ctx context.Context, key store.Key, o *metav1.DeleteOptions) (removal, error) {
 	var out removal
+	var written bool // the mark
 	decide := func(current *store.Entry) (store.Outcome, error) {
 		if current == nil {
 			return store.Outcome{}, apierrors.NewNotFound(c.row.GroupResource(), key.Name)
@@ -123,21 +124,19 @@ func (c *call) remove(ctx context.Context, key store.Key, o *metav1.DeleteOption
 		if err := c.mayDelete(ctx, old, key, o); err != nil {
 			return store.Outcome{}, err
 		}
-		marked := c.marked(old, o)
-		out = removal{obj: old, removed: marked == nil}
+		out.obj, out.removed = c.marked(old, o)
+		written = out.obj != old
 		switch {
-		case marked == nil:
+		case written:
+			return store.Outcome{Put: out.obj, TTL: c.row.Life(out.obj)}, nil
+		case out.removed:
 			return store.Outcome{Delete: true}, nil
-		case marked == old:
-			return store.Outcome{}, nil
 		}
-		out.obj = marked
-		return store.Outcome{Put: marked, TTL: c.row.Life(marked)}, nil
+		return store.Outcome{}, nil
 	}
-	var err error
 	if c.dryRun {
-		var current *store.Entry
-		if current, err = c.store().Get(ctx, key, ""); err == nil {
+		current, err := c.store().Get(ctx, key, "")
+		if err == nil {
 			_, err = decide(current)
 		}
 		return out, err
@@ -146,13 +145,19 @@ func (c *call) remove(ctx context.Context, key store.Key, o *metav1.DeleteOption
 	if err != nil {
 		return removal{}, err
 	}
-	if out.removed {
-		if c.row.Deleted != nil {
-			c.row.Deleted(ctx, c.write("delete"), out.obj)
+	if out.removed && written {
+		// Watchers have seen that it goes; now it is gone, if somebody else was not faster.
+		gone, err := c.store().Update(ctx, key, func(*store.Entry) (store.Outcome, error) { return store.Outcome{Delete: true}, nil })
+		switch {
+		case err == nil:
+			entry = gone
+		case !apierrors.IsNotFound(err):
+			return removal{}, err
 		}
-		return out, nil
 	}
-	out.obj, err = entry.Object()
+	if out.obj, err = entry.Object(); err == nil && out.removed && c.row.Deleted != nil {
+		c.row.Deleted(ctx, c.write("delete"), out.obj)
+	}
 	return out, err
 }
 
@@ -191,47 +196,41 @@ func (c *call) mayDelete(ctx context.Context, old registry.Object, key store.Key
 	return c.s.admission.Validate(ctx, a)
 }
 
-// marked is what a delete makes of an object: nil if it goes at once, old itself if it is already on its way and
-// nothing changes, else a copy that says when and how it is to go.
-func (c *call) marked(old registry.Object, o *metav1.DeleteOptions) registry.Object {
+// marked is what a delete makes of an object: old itself if nothing changes, else a copy that says when and how it is to
+// go. removed says that nothing holds it. A kind with grace periods is marked even if it goes at once.
+func (c *call) marked(old registry.Object, o *metav1.DeleteOptions) (_ registry.Object, removed bool) {
 	obj := old.DeepCopyObject().(registry.Object)
 	graceful, pending := c.beGraceful(obj, o)
+	if pending {
+		return old, false
+	}
 	finalizers := wantedFinalizers(c.row, old, o)
-	changed := !slices.Equal(finalizers, old.GetFinalizers())
-	if changed {
-		obj.SetFinalizers(finalizers)
-	}
-	holds := c.row.Holds != nil && c.row.Holds(obj)
-	if !pending && !graceful && (len(finalizers) > 0 || holds) {
-		c.markNow(obj)
-	}
+	obj.SetFinalizers(finalizers)
+	held := len(finalizers) > 0 || c.row.Holds != nil && c.row.Holds(obj)
 	switch {
-	case len(finalizers) > 0, holds, pending, graceful && *obj.GetDeletionGracePeriodSeconds() > 0:
-		if !graceful && pending && !changed {
-			return old
-		}
-		return obj
+	case graceful:
+		return obj, !held && *obj.GetDeletionGracePeriodSeconds() == 0
+	case held:
+		c.markNow(obj)
+		return obj, false
 	}
-	return nil
+	return old, true
 }
 
-// beGraceful starts or shortens an object's grace period. pending means that one runs already and stays as it is.
+// beGraceful starts or shortens an object's grace period. pending means that one runs already and stays as it is: then
+// finalizers stay as well.
 func (c *call) beGraceful(obj registry.Object, o *metav1.DeleteOptions) (graceful, pending bool) {
 	if c.row.GracePeriod == nil {
 		return false, false
 	}
-	if at := obj.GetDeletionTimestamp(); at != nil {
-		running := obj.GetDeletionGracePeriodSeconds()
-		if running == nil || o.GracePeriodSeconds == nil || max(*o.GracePeriodSeconds, 0) >= *running {
-			return false, running != nil && *running > 0
-		}
-		asked := max(*o.GracePeriodSeconds, 0)
-		sooner := metav1.NewTime(at.Add(time.Duration(asked-*running) * time.Second))
-		obj.SetDeletionTimestamp(&sooner)
-		obj.SetDeletionGracePeriodSeconds(&asked)
-		return true, false
+	asked := o.GracePeriodSeconds
+	if asked != nil && *asked < 0 {
+		asked = new(int64(1))
 	}
-	grace := c.row.GracePeriod(obj, o.GracePeriodSeconds)
+	if obj.GetDeletionTimestamp() != nil {
+		return c.shorten(obj, asked)
+	}
+	grace := c.row.GracePeriod(obj, asked)
 	at := metav1.NewTime(c.now.Add(time.Duration(grace) * time.Second).Truncate(time.Second))
 	obj.SetDeletionTimestamp(&at)
 	obj.SetDeletionGracePeriodSeconds(&grace)
@@ -241,6 +240,29 @@ func (c *call) beGraceful(obj registry.Object, o *metav1.DeleteOptions) (gracefu
 	if c.row.MarkDeleting != nil {
 		c.row.MarkDeleting(obj)
 	}
+	return true, false
+}
+
+// shorten ends a running grace period sooner, if that is asked for. It does not end in the past; who asked for some time
+// and comes too late leaves a second to whoever ends what runs.
+func (c *call) shorten(obj registry.Object, asked *int64) (graceful, pending bool) {
+	running := obj.GetDeletionGracePeriodSeconds()
+	if running == nil || *running == 0 {
+		return false, false // a delete that was interrupted: finish it
+	}
+	if asked == nil || *asked >= *running {
+		return false, true
+	}
+	period := *asked
+	at := metav1.NewTime(obj.GetDeletionTimestamp().Add(time.Duration(period-*running) * time.Second))
+	if now := metav1.NewTime(c.now.Truncate(time.Second)); at.Before(&now) {
+		at = now
+		if period != 0 {
+			period = 1
+		}
+	}
+	obj.SetDeletionTimestamp(&at)
+	obj.SetDeletionGracePeriodSeconds(&period)
 	return true, false
 }
 
