@@ -112,6 +112,9 @@ func (r *Registry) Remove(gr schema.GroupResource) {
 	delete(s.byName, gr)
 	delete(s.stores, gr)
 	r.now.Store(s)
+	if st := old.stores[gr]; st != nil && !slices.Contains(slices.Collect(maps.Values(s.stores)), st) {
+		r.db.Drop(st)
+	}
 }
 
 // Rows are the resources served now, in the table's order. Callers do not change the slice.

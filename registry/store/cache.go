@@ -27,6 +27,7 @@ type Store struct {
 	past    snapshots
 	stats   counters
 	gaps    atomic.Int64 // in the stream, so far
+	dropped atomic.Bool  // by its DB
 
 	// mu is held while present changes, so that a new watcher finds present and ring at the same revision.
 	mu sync.Mutex

@@ -90,24 +90,28 @@ func (db *DB) Close() error {
 	return nil
 }
 
-// Open returns the store of a resource. Its cache is filled when it is first used. Opened again under the same prefix, a
-// store begins anew: a custom resource's definition has changed.
+// Open returns the store of a resource. Its cache is filled when it is first used. A store that was open under the same
+// prefix is dropped: a custom resource's definition has changed.
 func (db *DB) Open(c Config) *Store {
 	s := newStore(db, c)
 	db.mu.Lock()
-	defer db.mu.Unlock()
+	old := db.stores[c.Prefix]
 	db.stores[c.Prefix] = s
+	db.mu.Unlock()
+	if old != nil {
+		old.drop()
+	}
 	return s
 }
 
-// Drop forgets a store: its resource is no longer served. Its watchers end with 410.
+// Drop forgets a store, the resource of which is no longer served. Its watchers end with 410, its readers with 503.
 func (db *DB) Drop(s *Store) {
 	db.mu.Lock()
 	if db.stores[s.Prefix] == s {
 		delete(db.stores, s.Prefix)
 	}
 	db.mu.Unlock()
-	s.interrupt(false)
+	s.drop()
 }
 
 // storeOf returns the store of a key in etcd, or nil. A prefix is one segment ("pods") or two ("services/specs").

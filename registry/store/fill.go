@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -20,8 +21,11 @@ const (
 // ready waits until the cache can serve a read: it has been filled, and, unless any state will do, the stream goes on
 // from what it holds.
 func (s *Store) ready(ctx context.Context, need wait) error {
-	if p := s.present.Load(); p != nil && (p.live || need == wait{}) {
+	if p := s.present.Load(); p != nil && (p.live || need == wait{}) && !s.dropped.Load() {
 		return nil
+	}
+	if s.dropped.Load() {
+		return apierrors.NewServiceUnavailable(fmt.Sprintf("%s are no longer served under this definition", s.Resource))
 	}
 	filled := s.fill()
 	patience := time.NewTimer(fillPatience)
@@ -79,6 +83,10 @@ func (s *Store) fillOnce() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.dropped.Load() {
+		close(s.filling)
+		return true
+	}
 	if s.gaps.Load() != gaps {
 		return false // the stream broke meanwhile: the backlog does not join on to the list
 	}
@@ -93,7 +101,7 @@ func (s *Store) fillOnce() bool {
 
 // interrupt breaks with the stream, which has a gap. Watchers cannot be told what happened in it: they get 410 and list
 // again. Reads that accept any state are answered from the old one; others wait until the collection has been read anew.
-func (s *Store) interrupt(refill bool) {
+func (s *Store) interrupt() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.gaps.Add(1)
@@ -105,10 +113,16 @@ func (s *Store) interrupt(refill bool) {
 		s.present.Store(&old)
 		s.ring.reset(revision)
 		s.wakes.wakeAll()
-		if s.filling == nil && refill {
+		if s.filling == nil && !s.dropped.Load() {
 			s.startFilling(make(chan struct{}))
 		}
 	}
+}
+
+// drop parts the store from the stream for good.
+func (s *Store) drop() {
+	s.dropped.Store(true)
+	s.interrupt()
 }
 
 // readAll reads the whole collection, at a revision or (0) at the latest one, which it returns.

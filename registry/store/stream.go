@@ -129,7 +129,7 @@ func (db *DB) jump() error {
 	}
 	db.log.Warn("etcd has compacted changes that were not seen yet; caches are read anew", "from", db.applied.Load(), "to", now)
 	for _, s := range db.all() {
-		s.interrupt(true)
+		s.interrupt()
 	}
 	db.advance(now)
 	return nil
