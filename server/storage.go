@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 
 	"github.com/knarr-dev/knarr/registry/store"
 	"github.com/knarr-dev/knarr/registry/store/embedded"
@@ -59,8 +57,7 @@ func dialEtcd(c *Config) (*clientv3.Client, error) {
 			return nil, fmt.Errorf("--etcd-cafile, --etcd-certfile, --etcd-keyfile: %w", err)
 		}
 	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: c.EtcdServers, TLS: t, DialTimeout: 20 * time.Second,
-		DialKeepAliveTime: 30 * time.Second, DialKeepAliveTimeout: 10 * time.Second, Logger: zap.NewNop()})
+	client, err := store.Dial(c.EtcdServers, t)
 	if err != nil {
 		return nil, fmt.Errorf("--etcd-servers %v: %w", c.EtcdServers, err)
 	}
