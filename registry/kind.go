@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"reflect"
+	"sync"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -70,6 +71,14 @@ type Scaling[P Object] struct {
 func (k Kind[P]) row() *Resource {
 	r := k.Resource
 	elem := reflect.TypeFor[P]().Elem()
+	if r.Prefix != "" && !r.StoredJSON {
+		walk := sync.OnceValue(func() emptier { return emptierOf(elem) })
+		r.dropEmpties = func(o Object) {
+			if drop := walk(); drop != nil {
+				drop(reflect.ValueOf(o).Elem())
+			}
+		}
+	}
 	kind := r.GroupKind().WithVersion(r.Hub().Name)
 	r.New = func() Object {
 		o := reflect.New(elem).Interface().(Object)

@@ -48,7 +48,7 @@ func node() *Resource {
 }
 
 func defaultNode(n *corev1.Node) {
-	if n.Status.Allocatable == nil && n.Status.Capacity != nil {
+	if len(n.Status.Allocatable) == 0 && len(n.Status.Capacity) > 0 {
 		n.Status.Allocatable = maps.Clone(n.Status.Capacity)
 	}
 	defaultResourceList(n.Status.Capacity)

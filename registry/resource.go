@@ -107,6 +107,9 @@ type Resource struct {
 	Answer func(ctx context.Context, w *Write, obj Object) (runtime.Object, error)
 
 	Subresources []Subresource
+
+	// dropEmpties makes empty lists and maps absent; nil where JSON is stored.
+	dropEmpties func(Object)
 }
 
 // A Version is one served version of a resource.

@@ -187,6 +187,9 @@ func (w *Write) finish(warn func(w *Write, obj, old Object) []string, obj, old O
 	if w.Resource.Canonicalize != nil {
 		w.Resource.Canonicalize(obj)
 	}
+	if w.Resource.dropEmpties != nil {
+		w.Resource.dropEmpties(obj)
+	}
 }
 
 // Complete fills in what a client need not say, and brings aliases of a field in line.
