@@ -1,0 +1,39 @@
+// Package test holds what sees knarr from outside: scenario scripts run by stock kubectl, clients written with
+// client-go, and round trips of every kind.
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/knarr-dev/knarr/test/cluster"
+)
+
+// TestScenarios runs the scripts in testdata, each in a namespace of its own ($NS), against one API server.
+// No controllers run: what they would do does not happen.
+func TestScenarios(t *testing.T) {
+	c := cluster.Start(t, "apiserver")
+	bin := filepath.Dir(cluster.Binary(t, "kubectl"))
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		UpdateScripts:       os.Getenv("UPDATE") != "",
+		Setup: func(e *testscript.Env) error {
+			namespace := "s-" + filepath.Base(e.WorkDir)[len("script-"):]
+			e.Setenv("NS", namespace)
+			e.Setenv("SERVER", c.URL)
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+			config, err := os.ReadFile(c.Kubeconfig)
+			if err != nil {
+				return err
+			}
+			kubeconfig := filepath.Join(e.WorkDir, "kubeconfig")
+			e.Setenv("KUBECONFIG", kubeconfig)
+			return os.WriteFile(kubeconfig, config, 0o600)
+		},
+	})
+}
