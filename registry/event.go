@@ -24,7 +24,7 @@ func event() *Resource {
 // eventsEvent is an event by the newer API.
 func eventsEvent() *Resource {
 	k := eventKind()
-	k.Group = eventsv1.GroupName
+	k.Group, k.CoreKind = eventsv1.GroupName, true
 	k.Versions = []Version{{
 		Name:    "v1",
 		New:     func() Object { return &eventsv1.Event{} },

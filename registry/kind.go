@@ -79,7 +79,7 @@ func (k Kind[P]) row() *Resource {
 			}
 		}
 	}
-	kind := r.GroupKind().WithVersion(r.Hub().Name)
+	kind := r.HubKind()
 	r.New = func() Object {
 		o := reflect.New(elem).Interface().(Object)
 		o.GetObjectKind().SetGroupVersionKind(kind)

@@ -147,7 +147,7 @@ func (r *Registry) Store(group, plural string) *store.Store {
 // storage is what the store has to know of the row.
 func (r *Resource) storage() store.Config {
 	return store.Config{
-		Resource: r.GroupResource(), Kind: r.StoredKind(), Prefix: r.Prefix, Namespaced: r.Namespaced, JSON: r.StoredJSON,
+		Resource: r.ErrorResource(), Kind: r.StoredKind(), Prefix: r.Prefix, Namespaced: r.Namespaced, JSON: r.StoredJSON,
 		New: r.New, Older: r.Older, Fields: r.Fields,
 	}
 }
@@ -157,7 +157,7 @@ func (r *Resource) StoredKind() schema.GroupVersionKind {
 	if r.StoredVersion != "" {
 		return r.GroupKind().WithVersion(r.StoredVersion)
 	}
-	return r.GroupKind().WithVersion(r.Hub().Name)
+	return r.HubKind()
 }
 
 // Hub is the version in which objects are kept in memory and etcd: the one that needs no conversion.

@@ -29,8 +29,10 @@ type Resource struct {
 	ShortNames []string // "deploy"
 	Categories []string // "all"
 	Namespaced bool
-	Verbs      []string  // in discovery's order; nil means StandardVerbs
-	Versions   []Version // those served, preferred first; the first is the hub unless one says otherwise
+	// CoreKind says that the objects are of a kind of the core group, whatever group serves them: events.k8s.io.
+	CoreKind bool
+	Verbs    []string  // in discovery's order; nil means StandardVerbs
+	Versions []Version // those served, preferred first; the first is the hub unless one says otherwise
 
 	// Prefix is the place of the objects below etcd's root, as upstream has it: "pods", "services/specs",
 	// "minions". Empty for resources that are not stored (reviews).
@@ -197,14 +199,31 @@ func StandardVerbs() []string {
 	return []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 }
 
-// GroupResource names the resource in errors.
+// GroupResource tells the resource from all others.
 func (r *Resource) GroupResource() schema.GroupResource {
 	return schema.GroupResource{Group: r.Group, Resource: r.Plural}
 }
 
+// ErrorResource names the resource in errors.
+func (r *Resource) ErrorResource() schema.GroupResource {
+	return r.group().WithResource(r.Plural).GroupResource()
+}
+
 // GroupKind names the kind in errors.
 func (r *Resource) GroupKind() schema.GroupKind {
-	return schema.GroupKind{Group: r.Group, Kind: r.Kind}
+	return r.group().WithKind(r.Kind).GroupKind()
+}
+
+// HubKind is the kind of the objects in memory.
+func (r *Resource) HubKind() schema.GroupVersionKind { return r.group().WithKind(r.Kind) }
+
+// group is the hub's group and version.
+func (r *Resource) group() schema.GroupVersion {
+	gv := schema.GroupVersion{Group: r.Group, Version: r.Hub().Name}
+	if r.CoreKind {
+		gv.Group = ""
+	}
+	return gv
 }
 
 // Write is what a hook may know of the request that it serves.

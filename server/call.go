@@ -40,7 +40,7 @@ func (c *call) kind() schema.GroupVersionKind {
 
 // hubKind is the kind in the version in which objects are kept.
 func (c *call) hubKind() schema.GroupVersionKind {
-	return schema.GroupVersionKind{Group: c.row.Group, Version: c.row.Hub().Name, Kind: c.row.Kind}
+	return c.row.HubKind()
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }

@@ -211,14 +211,21 @@ func (v versions) ConvertToVersion(in runtime.Object, target runtime.GroupVersio
 	if !ok || have == want || have.Kind != v.row.Kind {
 		return in, nil
 	}
-	from, to := v.named(have.GroupVersion()), v.named(want.GroupVersion())
-	if from == nil || to == nil {
-		return nil, runtime.NewNotRegisteredErrForKind(schemeName, want)
-	}
-	o := in.(registry.Object)
-	if from.ToHub != nil {
+	o, hub := in.(registry.Object), v.row.HubKind()
+	if have != hub {
+		from := v.named(have.GroupVersion())
+		if from == nil {
+			return nil, runtime.NewNotRegisteredErrForKind(schemeName, have)
+		}
 		o = from.ToHub(o)
-		o.GetObjectKind().SetGroupVersionKind(v.row.New().GetObjectKind().GroupVersionKind())
+		o.GetObjectKind().SetGroupVersionKind(hub)
+	}
+	if want == hub {
+		return o, nil
+	}
+	to := v.named(want.GroupVersion())
+	if to == nil {
+		return nil, runtime.NewNotRegisteredErrForKind(schemeName, want)
 	}
 	return convertFromHub(v.row, to, o), nil
 }

@@ -190,6 +190,7 @@ func (t *tableWriter) fill(buf *bytes.Buffer, r tableRow) {
 func (t *tableWriter) table(meta metav1.ListMeta, rows func(*bytes.Buffer)) []byte {
 	var buf bytes.Buffer
 	t.head(&buf, meta)
+	buf.WriteByte('[')
 	rows(&buf)
 	buf.WriteString("]}")
 	return buf.Bytes()
@@ -201,7 +202,7 @@ func (t *tableWriter) head(buf *bytes.Buffer, meta metav1.ListMeta) {
 	if !t.begun {
 		columns, _ = json.Marshal(t.columns)
 	}
-	fmt.Fprintf(buf, `{"kind":"Table","apiVersion":%q,"metadata":%s,"columnDefinitions":%s,"rows":[`, metaGroup(t.form), m, columns)
+	fmt.Fprintf(buf, `{"kind":"Table","apiVersion":%q,"metadata":%s,"columnDefinitions":%s,"rows":`, metaGroup(t.form), m, columns)
 }
 
 // writeTableList answers with a list as a table.
@@ -212,6 +213,13 @@ func (c *call) writeTableList(meta metav1.ListMeta, l *store.List) error {
 	}
 	var buf bytes.Buffer
 	t.head(&buf, meta)
+	if c.row.Cells == nil && len(l.Blocks) == 0 {
+		// Kinds without columns of their own have no rows where others have an empty list of them.
+		buf.WriteString("null}")
+		writeBody(c.w, c.r, http.StatusOK, c.form, buf.Bytes())
+		return nil
+	}
+	buf.WriteByte('[')
 	first := true
 	for _, b := range l.Blocks {
 		for _, entry := range b.Entries {

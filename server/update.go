@@ -117,7 +117,7 @@ func (c *call) change(ch change) (entry *store.Entry, obj registry.Object, creat
 		finish, deleted = func(bool) {}, false
 		if created = current == nil; created {
 			if !ch.create {
-				return store.Outcome{}, apierrors.NewNotFound(c.row.GroupResource(), c.Name)
+				return store.Outcome{}, apierrors.NewNotFound(c.row.ErrorResource(), c.Name)
 			}
 			obj, finish, err = c.replaceNothing(ctx, ch)
 		} else {
@@ -242,7 +242,7 @@ const optimisticLock = "the object has been modified; please apply your changes 
 
 // checkPreconditions compares the identity and revision that the client's object names with those of the stored one.
 func (c *call) checkPreconditions(obj, old registry.Object, uid ktypes.UID) error {
-	gr := c.row.GroupResource()
+	gr := c.row.ErrorResource()
 	if c.patching == "" && uid != "" && uid != old.GetUID() {
 		return apierrors.NewConflict(gr, c.Name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, "+
 			"AdditionalErrorMsg: Precondition failed: UID in precondition: %s, UID in object meta: %s", c.etcdKey(), uid, old.GetUID()))
@@ -256,7 +256,7 @@ func (c *call) checkPreconditions(obj, old registry.Object, uid ktypes.UID) erro
 		return apierrors.NewConflict(gr, c.Name, fmt.Errorf(optimisticLock))
 	case c.row.RequireRevision:
 		// The one error that names the resource where all others name the kind.
-		kind := schema.GroupKind{Group: c.row.Group, Kind: c.row.Plural}
+		kind := schema.GroupKind{Group: c.row.GroupKind().Group, Kind: c.row.Plural}
 		return apierrors.NewInvalid(kind, c.Name, field.ErrorList{
 			field.Invalid(field.NewPath("metadata").Child("resourceVersion"), uint64(0), "must be specified for an update")})
 	default:
