@@ -105,7 +105,7 @@ type unionMember struct {
 	name  string // of the field, where a second member is reported
 	set   bool
 	check func() field.ErrorList
-	// tolerated members may be set beside another. One field of PersistentVolume is (see pvSources).
+	// tolerated members may be set beside another. One field of PersistentVolume is (see validatePVSource).
 	tolerated bool
 }
 
