@@ -14,7 +14,7 @@ func configMap() *Resource {
 		Resource: Resource{
 			Plural: "configmaps", Singular: "configmap", Kind: "ConfigMap", ShortNames: []string{"cm"},
 			Namespaced: true, Prefix: "configmaps", Versions: []Version{{Name: "v1"}},
-			ValidateName: apivalidation.NameIsDNSSubdomain,
+			ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: UpdateAndCreateRules,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
 				{Name: "Data", Type: "string", Description: doc(corev1.ConfigMap{}, "data")},

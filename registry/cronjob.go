@@ -39,8 +39,9 @@ func cronJob() *Resource {
 		Warn:      warnCronJob,
 		Cells:     cronJobCells,
 		Status: &Door[*batchv1.CronJob]{
-			Reset:   []string{"spec"},
-			Prepare: func(_ *Write, c, old *batchv1.CronJob) { c.Spec = old.Spec },
+			Reset:      []string{"spec"},
+			UpdateMeta: NoRules,
+			Prepare:    func(_ *Write, c, old *batchv1.CronJob) { c.Spec = old.Spec },
 		},
 	}.row()
 }

@@ -3,7 +3,7 @@ package registry
 import (
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -30,7 +30,7 @@ func validateDeviceClassName(name string, asPrefix bool) []string {
 	if asPrefix {
 		return nil
 	}
-	return apivalidation.NameIsDNSSubdomain(name, false)
+	return content.IsDNS1123Subdomain(name)
 }
 
 func validateDeviceClass(_ *Write, c, old *resourcev1.DeviceClass) field.ErrorList {

@@ -229,7 +229,10 @@ func validateCompletionsChange(s, was *batchv1.JobSpec, path *field.Path) field.
 // systems may set where the pods go and which resources they ask for.
 func validateJobTemplateChange(j, old *batchv1.Job, path *field.Path) field.ErrorList {
 	if !isJobAtRest(old) {
-		return apivalidation.ValidateImmutableField(&j.Spec.Template, &old.Spec.Template, path.Child("template"))
+		if now := &j.Spec.Template; !equal(*now, old.Spec.Template) {
+			return field.ErrorList{field.Invalid(path.Child("template"), quotedTemplate{now.ObjectMeta, now.Spec}, apivalidation.FieldImmutableErrorMsg)}
+		}
+		return nil
 	}
 	is, was := &j.Spec.Template.Spec, old.Spec.Template.Spec.DeepCopy()
 	was.Affinity = withNodeAffinity(was.Affinity, is.Affinity)

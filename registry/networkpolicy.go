@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"reflect"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,7 +30,7 @@ func networkPolicy() *Resource {
 		},
 		Default: defaultNetworkPolicy,
 		Prepare: func(_ *Write, p, old *networkingv1.NetworkPolicy) {
-			bumpGeneration(p, old, old != nil && !equal(p.Spec, old.Spec))
+			bumpGeneration(p, old, old != nil && !reflect.DeepEqual(p.Spec, old.Spec)) // an empty list is not an absent one
 		},
 		Validate: validateNetworkPolicy,
 		Warn:     networkPolicyWarnings,

@@ -54,7 +54,9 @@ func validatePodAnnotations(annotations map[string]string, spec *corev1.PodSpec,
 func validateTolerationsAnnotation(raw string, path *field.Path, opts podOptions) field.ErrorList {
 	var tolerations []corev1.Toleration
 	if err := json.Unmarshal([]byte(raw), &tolerations); err != nil {
-		return field.ErrorList{field.Invalid(path, podTolerationsAnnotation, err.Error())}
+		// Upstream has a type of the name in another package, and clients have seen it.
+		why := strings.ReplaceAll(err.Error(), "v1.Toleration", "core.Toleration")
+		return field.ErrorList{field.Invalid(path, podTolerationsAnnotation, why)}
 	}
 	return validateTolerations(tolerations, path.Child(podTolerationsAnnotation), opts)
 }

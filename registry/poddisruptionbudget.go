@@ -41,9 +41,10 @@ func podDisruptionBudget() *Resource {
 				int64(b.Status.DisruptionsAllowed), Age{At: b.CreationTimestamp}}
 		},
 		Status: &Door[*policyv1.PodDisruptionBudget]{
-			Reset:    []string{"spec"},
-			Prepare:  func(_ *Write, b, old *policyv1.PodDisruptionBudget) { b.Spec = old.Spec },
-			Validate: validateDisruptionStatus,
+			Reset:      []string{"spec"},
+			UpdateMeta: NoRules,
+			Prepare:    func(_ *Write, b, old *policyv1.PodDisruptionBudget) { b.Spec = old.Spec },
+			Validate:   validateDisruptionStatus,
 		},
 	}.row()
 }

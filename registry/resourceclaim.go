@@ -82,8 +82,8 @@ func resourceClaimTemplate() *Resource {
 			}
 			errs = append(errs, validateClaimTemplateMeta(&t.Spec.ObjectMeta, at.Child("metadata"))...)
 			errs = append(errs, validateDeviceClaim(&t.Spec.Spec.Devices, at.Child("spec", "devices"))...)
-			if old != nil {
-				errs = append(errs, apivalidation.ValidateImmutableField(t.Spec, old.Spec, at)...)
+			if old != nil && !equal(t.Spec, old.Spec) {
+				errs = append(errs, field.Invalid(at, quotedTemplate{t.Spec.ObjectMeta, t.Spec.Spec}, apivalidation.FieldImmutableErrorMsg))
 			}
 			return errs
 		},

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -152,4 +153,10 @@ func validateUnset(object any, path *field.Path, why string, allowed ...string) 
 		}
 	}
 	return errs
+}
+
+// quotedTemplate is a template as errors quote it: the members of its metadata stand beside its spec.
+type quotedTemplate struct {
+	metav1.ObjectMeta `json:",inline"`
+	Spec              any `json:"spec"`
 }
