@@ -41,6 +41,9 @@ type Resource struct {
 	StoredVersion string
 	// Older decodes a stored value of another version than the envelope's (clusters of former releases).
 	Older func(kind schema.GroupVersionKind, raw []byte) (Object, error)
+	// Stored returns what is encoded in the object's place where the stored version has a Go type of its own; then Older
+	// decodes every stored value.
+	Stored func(Object) Object
 	// StoredJSON keeps the objects as JSON in etcd (CRDs, APIServices, custom resources), not as protobuf.
 	StoredJSON bool
 

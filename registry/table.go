@@ -90,6 +90,7 @@ func extension() []*Resource {
 		validatingAdmissionPolicy(),
 		validatingAdmissionPolicyBinding(),
 		validatingWebhookConfiguration(),
+		customResourceDefinition(),
 		deviceClass(),
 		resourceClaim(),
 		resourceClaimTemplate(),
