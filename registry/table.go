@@ -91,6 +91,7 @@ func extension() []*Resource {
 		validatingAdmissionPolicyBinding(),
 		validatingWebhookConfiguration(),
 		customResourceDefinition(),
+		apiService(),
 		deviceClass(),
 		resourceClaim(),
 		resourceClaimTemplate(),
