@@ -16,7 +16,8 @@ import (
 // ready when they are there.
 func (s *Server) keep(ctx context.Context) {
 	for {
-		err := errors.Join(s.registry.PrepareNetwork(ctx), s.registry.EnsurePriorityClasses(ctx), s.registry.PrepareFlowControl(ctx))
+		err := errors.Join(s.registry.PrepareNetwork(ctx), s.registry.EnsurePriorityClasses(ctx), s.registry.PrepareFlowControl(ctx),
+			s.registry.EnsureAPIServices(ctx))
 		if err == nil {
 			break
 		}
@@ -34,6 +35,7 @@ func (s *Server) keep(ctx context.Context) {
 	var loops sync.WaitGroup
 	loops.Go(func() { s.registry.KeepNetwork(ctx) })
 	loops.Go(func() { s.registry.KeepFlowControl(ctx) })
+	loops.Go(func() { s.registry.KeepDefinitions(ctx) })
 	loops.Wait()
 }
 
