@@ -94,7 +94,7 @@ func podStream(name, options string, read func(*queryReader, *kubeletStream)) Su
 			if p.Spec.NodeName == "" {
 				return nil, apierrors.NewBadRequest(fmt.Sprintf("pod %s does not have a host assigned", id))
 			}
-			at, transport, err := w.Registry.kubeletURL(ctx, p.Spec.NodeName)
+			at, transport, err := w.kubeletOf(ctx, p)
 			if err != nil {
 				return nil, err
 			}
@@ -132,6 +132,16 @@ func (w *Write) connectedPod(ctx context.Context, name string) (*corev1.Pod, err
 		return nil, err
 	}
 	return obj.(*corev1.Pod), nil
+}
+
+// kubeletOf is where the kubelet of the pod's node listens. A node that does not exist is reported under the name of the
+// requested resource, as clients have always seen it.
+func (w *Write) kubeletOf(ctx context.Context, p *corev1.Pod) (*url.URL, http.RoundTripper, error) {
+	at, transport, err := w.Registry.kubeletURL(ctx, p.Spec.NodeName)
+	if apierrors.IsNotFound(err) {
+		err = apierrors.NewNotFound(w.Resource.GroupResource(), p.Spec.NodeName)
+	}
+	return at, transport, err
 }
 
 // chooseContainer is the container of that name, or the only one if none is named.

@@ -30,6 +30,9 @@ func podEviction() Subresource {
 		New:       func() Object { return &policyv1.Eviction{} },
 		Create: func(ctx context.Context, w *Write, name string, body Object) (runtime.Object, error) {
 			e := eviction{w: w, key: store.Key{Namespace: w.Namespace, Name: name}}
+			if older, ok := body.(*policyv1beta1.Eviction); ok {
+				body = (*policyv1.Eviction)(older)
+			}
 			return nil, e.run(ctx, body.(*policyv1.Eviction))
 		},
 	}

@@ -33,7 +33,7 @@ func podLog() Subresource {
 			if err != nil || p.Spec.NodeName == "" {
 				return nil, err
 			}
-			at, transport, err := w.Registry.kubeletURL(ctx, p.Spec.NodeName)
+			at, transport, err := w.kubeletOf(ctx, p)
 			if err != nil {
 				return nil, err
 			}

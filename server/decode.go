@@ -133,7 +133,7 @@ func acceptKind(got, want schema.GroupVersionKind, obj runtime.Object, also []sc
 			return nil
 		}
 	}
-	if got.GroupVersion() != want.GroupVersion() {
+	if got.Kind == want.Kind {
 		return badRequest("the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), want.GroupVersion())
 	}
 	return badRequest("%s in version %q cannot be handled as a %s: converting (%s) to (%s.%s): unknown conversion",

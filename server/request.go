@@ -114,8 +114,8 @@ func (q *Request) resolve(reg *registry.Registry, method string) error {
 		return errNoSuchPath()
 	}
 	q.sub = &row.Subresources[i]
-	if q.sub.Connect != nil {
-		return nil
+	if q.Subresource == "proxy" {
+		return nil // whatever method it is, it is the other side's
 	}
 	return q.allow(q.sub.Verbs, method)
 }
