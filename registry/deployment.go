@@ -71,9 +71,10 @@ func defaultDeployment(d *appsv1.Deployment) {
 }
 
 // normalizeDeployment writes the revision to roll back to, a field of former versions that lives on as an annotation,
-// the way a number is written.
+// the way a number is written. Replicas are never absent: where none were asked for, as in a bookmark, there are none.
 func normalizeDeployment(d *appsv1.Deployment) {
 	normalizePodTemplate(&d.Spec.Template)
+	fillPointer(&d.Spec.Replicas, 0)
 	text, ok := d.Annotations[appsv1.DeprecatedRollbackTo]
 	if !ok {
 		return

@@ -20,6 +20,7 @@ type Kind[P Object] struct {
 
 	Default       func(obj P)
 	Normalize     func(obj P)
+	Restore       func(obj P)
 	Repair        func(r *Registry, obj P)
 	Prepare       func(w *Write, obj, old P)
 	Validate      func(w *Write, obj, old P) field.ErrorList
@@ -98,6 +99,7 @@ func (k Kind[P]) row() *Resource {
 	r.Prepare, r.Validate, r.Warn = change(k.Prepare), judge(k.Validate), judge(k.Warn)
 	r.Holds, r.TimeToLive = of(k.Holds), of(k.TimeToLive)
 	r.Cells, r.RowConditions = of(k.Cells), of(k.RowConditions)
+	r.Restore = on(k.Restore)
 	if f := k.Repair; f != nil {
 		r.Repair = func(reg *Registry, o Object) { f(reg, o.(P)) }
 	}

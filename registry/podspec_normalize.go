@@ -18,7 +18,6 @@ func normalizePodSpec(s *corev1.PodSpec) {
 		s.ServiceAccountName = s.DeprecatedServiceAccount
 	}
 	s.DeprecatedServiceAccount = s.ServiceAccountName
-	fillPointer(&s.SecurityContext, corev1.PodSecurityContext{})
 }
 
 // normalizePod does the same for a pod and its status.

@@ -23,9 +23,12 @@ func replicaSet() *Resource {
 			fillPointer(&r.Spec.Replicas, 1)
 			defaultPodTemplate(&r.Spec.Template)
 		},
-		Normalize: func(r *appsv1.ReplicaSet) { normalizePodTemplate(&r.Spec.Template) },
-		Prepare:   prepareReplicaSet,
-		Validate:  validateReplicaSet,
+		Normalize: func(r *appsv1.ReplicaSet) {
+			normalizePodTemplate(&r.Spec.Template)
+			fillPointer(&r.Spec.Replicas, 0) // absent only where nobody asked for any, as in a bookmark
+		},
+		Prepare:  prepareReplicaSet,
+		Validate: validateReplicaSet,
 		Warn: func(_ *Write, r, old *appsv1.ReplicaSet) []string {
 			switch {
 			case old == nil:

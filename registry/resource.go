@@ -74,6 +74,8 @@ type Resource struct {
 	New       func() Object // a zero object of the hub version
 	Default   func(Object)
 	Normalize func(Object)
+	// Restore gives an object read from etcd what its stored form has no room for: the kind of an object within it.
+	Restore func(Object)
 	// Repair brings what former releases stored to today's form, after Default and Normalize.
 	Repair func(*Registry, Object)
 	// Prepare drops what the request may not set and fills what the server sets.

@@ -97,7 +97,8 @@ func (w *Write) SettleNew(obj Object) error {
 func (w *Write) SettleChange(door *Subresource, obj, old Object) error {
 	row := w.Resource
 	prepare, validate, warn := row.Prepare, row.Validate, row.Warn
-	if door != nil {
+	// Who scales an object changes the object itself.
+	if door != nil && door.Scale == nil {
 		prepare, validate, warn = door.Prepare, door.Validate, door.Warn
 	}
 	obj.SetGeneration(old.GetGeneration())

@@ -27,6 +27,7 @@ func statefulSet() *Resource {
 		},
 		Default:   defaultStatefulSet,
 		Normalize: normalizeStatefulSet,
+		Restore:   nameClaimTemplates,
 		Prepare:   prepareStatefulSet,
 		Validate:  validateStatefulSet,
 		Warn:      warnStatefulSet,
@@ -73,9 +74,15 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 	}
 }
 
-// normalizeStatefulSet has every claim template say its kind, which clients of long ago relied on.
+// normalizeStatefulSet leaves no replicas absent: where none were asked for, as in a bookmark, there are none.
 func normalizeStatefulSet(s *appsv1.StatefulSet) {
 	normalizePodTemplate(&s.Spec.Template)
+	nameClaimTemplates(s)
+	fillPointer(&s.Spec.Replicas, 0)
+}
+
+// nameClaimTemplates has every claim template say its kind, which clients of long ago relied on.
+func nameClaimTemplates(s *appsv1.StatefulSet) {
 	for i := range s.Spec.VolumeClaimTemplates {
 		s.Spec.VolumeClaimTemplates[i].TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"}
 	}

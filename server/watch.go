@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"time"
@@ -210,10 +211,15 @@ func (f *frameWriter) protoOf(e store.Event) ([]byte, error) {
 // bookmark is the object of a bookmark: empty but for the revision that the watch has reached.
 func (f *frameWriter) bookmark(e store.Event) metav1.Object {
 	o := f.version.New()
+	if f.version.ToHub == nil && f.row.Normalize != nil {
+		f.row.Normalize(o)
+	}
 	o.GetObjectKind().SetGroupVersionKind(f.kindOf())
 	o.SetResourceVersion(e.Revision.String())
 	if e.InitialEventsEnd {
-		o.SetAnnotations(map[string]string{metav1.InitialEventsAnnotationKey: "true"})
+		all := map[string]string{metav1.InitialEventsAnnotationKey: "true"}
+		maps.Copy(all, o.GetAnnotations())
+		o.SetAnnotations(all)
 	}
 	return o
 }

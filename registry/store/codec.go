@@ -91,7 +91,11 @@ func (s *Store) unmarshal(body []byte, o Object) error {
 	if !ok {
 		return fmt.Errorf("%T has no protobuf form", o)
 	}
-	return m.Unmarshal(body)
+	err := m.Unmarshal(body)
+	if err == nil && s.Restore != nil {
+		s.Restore(o)
+	}
+	return err
 }
 
 // decodeEntry makes the object of an entry, whose data is complete and in the form of this process already.

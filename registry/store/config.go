@@ -13,6 +13,8 @@ type Config struct {
 	New func() Object
 	// Complete brings an object read from etcd to today's defaults; nil means there is nothing to complete.
 	Complete func(Object)
+	// Restore gives a decoded object what protobuf has no room for; nil means that there is nothing.
+	Restore func(Object)
 	// Older decodes a stored value of another version than Kind's; nil means that such a value is decoded as Kind. raw
 	// is the message without its envelope, or the whole JSON.
 	Older func(kind schema.GroupVersionKind, raw []byte) (Object, error)
