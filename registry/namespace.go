@@ -21,6 +21,7 @@ func namespace() *Resource {
 			Prefix: "namespaces", Versions: []Version{{Name: "v1"}},
 
 			DeleteReturnsObject: true,
+			MarkFirst:           true,
 			ValidateName:        apivalidation.ValidateNamespaceName,
 			Reset:               []string{"status"},
 			UpdateMeta:          UpdateAndCreateRules,

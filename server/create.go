@@ -206,13 +206,7 @@ func (c *call) existsBeside(entry *store.Entry, exists error) error {
 // checkNamespace brings a body's namespace in line with that of the URL.
 func (c *call) checkNamespace(obj registry.Object) error {
 	if !c.row.Namespaced {
-		if obj.GetNamespace() != "" {
-			if c.row.Plural == "namespaces" && c.sub == nil && obj.GetNamespace() == obj.GetName() {
-				obj.SetNamespace("")
-				return nil
-			}
-			return badRequest("namespace must not be set on cluster-scoped objects")
-		}
+		obj.SetNamespace("")
 		return nil
 	}
 	switch obj.GetNamespace() {

@@ -174,16 +174,8 @@ func (c *call) deleteOther(ctx context.Context, row *registry.Resource, key stor
 
 // mayDelete checks preconditions and asks admission.
 func (c *call) mayDelete(ctx context.Context, old registry.Object, key store.Key, o *metav1.DeleteOptions) error {
-	if p := o.Preconditions; p != nil {
-		kind := schema.GroupResource{Group: c.row.Group, Resource: c.row.Kind}
-		if p.UID != nil && *p.UID != old.GetUID() {
-			return apierrors.NewConflict(kind, key.Name, fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s). "+
-				"The object might have been deleted and then recreated", *p.UID, old.GetUID()))
-		}
-		if p.ResourceVersion != nil && *p.ResourceVersion != old.GetResourceVersion() {
-			return apierrors.NewConflict(kind, key.Name, fmt.Errorf("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). "+
-				"The object might have been modified", *p.ResourceVersion, old.GetResourceVersion()))
-		}
+	if err := c.checkDeletePreconditions(old, key, o.Preconditions); err != nil {
+		return err
 	}
 	if c.unasked {
 		return nil
@@ -196,17 +188,41 @@ func (c *call) mayDelete(ctx context.Context, old registry.Object, key store.Key
 	return c.s.admission.Validate(ctx, a)
 }
 
+// checkDeletePreconditions compares the identity and revision that a DELETE names with those of the object. Namespaces,
+// which are marked before they are deleted, word it otherwise.
+func (c *call) checkDeletePreconditions(old registry.Object, key store.Key, p *metav1.Preconditions) error {
+	if p == nil {
+		return nil
+	}
+	kind := schema.GroupResource{Group: c.row.Group, Resource: c.row.Kind}
+	uid := "the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated"
+	revision := "the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified"
+	if c.row.MarkFirst {
+		kind = c.row.GroupResource()
+		uid = "Precondition failed: UID in precondition: %s, UID in object meta: %s"
+		revision = "Precondition failed: ResourceVersion in precondition: %s, ResourceVersion in object meta: %s"
+	}
+	if p.UID != nil && *p.UID != old.GetUID() {
+		return apierrors.NewConflict(kind, key.Name, fmt.Errorf(uid, *p.UID, old.GetUID()))
+	}
+	if p.ResourceVersion != nil && *p.ResourceVersion != old.GetResourceVersion() {
+		return apierrors.NewConflict(kind, key.Name, fmt.Errorf(revision, *p.ResourceVersion, old.GetResourceVersion()))
+	}
+	return nil
+}
+
 // marked is what a delete makes of an object: old itself if nothing changes, else a copy that says when and how it is to
 // go. removed says that nothing holds it. A kind with grace periods is marked even if it goes at once.
 func (c *call) marked(old registry.Object, o *metav1.DeleteOptions) (_ registry.Object, removed bool) {
 	obj := old.DeepCopyObject().(registry.Object)
 	graceful, pending := c.beGraceful(obj, o)
-	if pending {
+	holds, first := c.row.Holds != nil && c.row.Holds(obj), old.GetDeletionTimestamp() == nil
+	if pending || c.row.MarkFirst && !first && holds {
 		return old, false
 	}
 	finalizers := wantedFinalizers(c.row, old, o)
 	obj.SetFinalizers(finalizers)
-	held := len(finalizers) > 0 || c.row.Holds != nil && c.row.Holds(obj)
+	held := len(finalizers) > 0 || holds || c.row.MarkFirst && first
 	switch {
 	case graceful:
 		return obj, !held && *obj.GetDeletionGracePeriodSeconds() == 0

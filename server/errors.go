@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -39,6 +40,9 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	if isGeneric(s) {
+		w.Header().Del("Warning") // of the version: nobody has come as far
+	}
 	form, ferr := negotiate(r, wholeOnly)
 	if ferr != nil {
 		form = Form{}
@@ -51,6 +55,11 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 func generic(code int, reason metav1.StatusReason, message string) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: int32(code), Reason: reason,
 		Message: message, Details: &metav1.StatusDetails{}}}
+}
+
+// isGeneric recognizes what generic makes.
+func isGeneric(s *metav1.Status) bool {
+	return s.Details != nil && equality.Semantic.DeepEqual(s.Details, &metav1.StatusDetails{})
 }
 
 func errNoSuchPath() error {

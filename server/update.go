@@ -42,7 +42,8 @@ func (c *call) update() error {
 		return err
 	}
 	// 3. Put it in the place of the stored one. A further try decodes again: the first has changed its object.
-	entry, obj, created, err := c.change(change{options: o, create: c.row.CreateOnUpdate && c.sub == nil,
+	// Through the status door of a kind that PUT creates, it does so as well.
+	entry, obj, created, err := c.change(change{options: o, create: c.row.CreateOnUpdate,
 		next: func(context.Context, *store.Entry) (obj registry.Object, err error) {
 			if obj = next; obj == nil {
 				obj, err = c.decodeUpdate(body)
@@ -214,6 +215,9 @@ func (c *call) replaceNothing(ctx context.Context, ch change) (registry.Object, 
 	if err != nil {
 		return nil, nil, err
 	}
+	if uid := obj.GetUID(); uid != "" && c.patching == "" {
+		return nil, nil, c.otherUID(uid, "")
+	}
 	w := c.write("create")
 	wipeSystemFields(obj)
 	if !ch.managed {
@@ -226,7 +230,9 @@ func (c *call) replaceNothing(ctx context.Context, ch change) (registry.Object, 
 		return nil, nil, err
 	}
 	w.FillSystemFields(obj)
-	obj.SetResourceVersion("")
+	if !c.dryRun { // which shows the revision that the client named
+		obj.SetResourceVersion("")
+	}
 	finish, err := w.Begin(ctx, obj, nil)
 	if err != nil {
 		return nil, nil, err
@@ -244,8 +250,7 @@ const optimisticLock = "the object has been modified; please apply your changes 
 func (c *call) checkPreconditions(obj, old registry.Object, uid ktypes.UID) error {
 	gr := c.row.ErrorResource()
 	if c.patching == "" && uid != "" && uid != old.GetUID() {
-		return apierrors.NewConflict(gr, c.Name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, "+
-			"AdditionalErrorMsg: Precondition failed: UID in precondition: %s, UID in object meta: %s", c.etcdKey(), uid, old.GetUID()))
+		return c.otherUID(uid, old.GetUID())
 	}
 	switch v := obj.GetResourceVersion(); {
 	case v == old.GetResourceVersion():
@@ -267,11 +272,20 @@ func (c *call) checkPreconditions(obj, old registry.Object, uid ktypes.UID) erro
 
 // etcdKey is where the object is kept, as messages of upstream's store name it.
 func (c *call) etcdKey() string {
-	key := "/registry/" + c.row.Prefix
+	key := "/" + c.row.Prefix
+	if !c.dryRun {
+		key = "/registry" + key
+	}
 	if c.row.Namespaced {
 		key += "/" + c.Namespace
 	}
 	return key + "/" + c.Name
+}
+
+// otherUID is the error about an object of another identity than the client means; is may be empty.
+func (c *call) otherUID(want, is ktypes.UID) error {
+	return apierrors.NewConflict(c.row.GroupResource(), c.Name, fmt.Errorf("StorageError: invalid object, Code: 4, Key: %s, ResourceVersion: 0, "+
+		"AdditionalErrorMsg: Precondition failed: UID in precondition: %s, UID in object meta: %s", c.etcdKey(), want, is))
 }
 
 // isFinished reports whether an object that is being deleted has nothing left that holds it.
