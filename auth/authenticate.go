@@ -38,7 +38,7 @@ type Authentication struct {
 func (a Authentication) Authenticator() Authenticator {
 	var chain authenticators
 	for _, authorities := range a.ClientCAs {
-		chain = append(chain, clientCertificate{authorities})
+		chain = append(chain, &clientCertificate{authorities: authorities})
 	}
 	if len(a.Tokens) > 0 {
 		tokens := Tokens(a.Tokens)

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/knarr-dev/knarr/registry"
 )
@@ -19,14 +21,59 @@ const credentialIDKey = "authentication.kubernetes.io/credential-id"
 // clientCertificate takes the user from a verified certificate: common name, organizations as groups, and the UID from
 // an attribute of its own. The TLS handshake asks for certificates and leaves the judgement to this place, because
 // the authorities may change while the server runs.
-type clientCertificate struct{ authorities *Bundle }
+//
+// A signature takes longer to verify than most requests take to serve, so certificates found good are remembered for
+// a short while.
+type clientCertificate struct {
+	authorities *Bundle
+	mu          sync.Mutex // guards good
+	good        map[[sha256.Size]byte]goodCertificate
+}
 
-func (c clientCertificate) Authenticate(r *http.Request) (*registry.User, error) {
+// goodCertificate is a certificate that was verified against pool; it holds until then.
+type goodCertificate struct {
+	user  *registry.User // shared, never changed
+	pool  *x509.CertPool
+	until time.Time
+}
+
+const (
+	rememberCertificate = time.Minute
+	maxRemembered       = 4096 // certificates; beyond, all are forgotten
+)
+
+func (c *clientCertificate) Authenticate(r *http.Request) (*registry.User, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return nil, nil
 	}
 	leaf, rest := r.TLS.PeerCertificates[0], r.TLS.PeerCertificates[1:]
-	options := x509.VerifyOptions{Roots: c.authorities.Pool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	now, pool, sum := time.Now(), c.authorities.Pool(), sha256.Sum256(leaf.Raw)
+	c.mu.Lock()
+	known, ok := c.good[sum]
+	c.mu.Unlock()
+	if ok && known.pool == pool && now.Before(known.until) {
+		return known.user, nil
+	}
+	user, err := verifiedUser(leaf, rest, pool)
+	if user == nil || err != nil {
+		return nil, err
+	}
+	until := now.Add(rememberCertificate)
+	if leaf.NotAfter.Before(until) {
+		until = leaf.NotAfter
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.good == nil || len(c.good) >= maxRemembered {
+		c.good = map[[sha256.Size]byte]goodCertificate{}
+	}
+	c.good[sum] = goodCertificate{user, pool, until}
+	return user, nil
+}
+
+// verifiedUser is the user of a certificate that an authority in pool has signed; nil if it names nobody.
+func verifiedUser(leaf *x509.Certificate, rest []*x509.Certificate, pool *x509.CertPool) (*registry.User, error) {
+	options := x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	if len(rest) > 0 {
 		options.Intermediates = x509.NewCertPool()
 		for _, certificate := range rest {

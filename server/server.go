@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -122,6 +124,12 @@ func (s *Server) routes(v version.Info) http.Handler {
 	r.Mount("/livez", s.health.handler("/livez"))
 	r.Mount("/readyz", s.health.handler("/readyz"))
 	r.Handle("/metrics", s.metrics)
+	if s.config.Profiling {
+		r.HandleFunc("/debug/pprof/*", pprof.Index)
+		r.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		r.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		r.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
 	r.NotFound(s.serveAPI)
 	r.MethodNotAllowed(s.serveAPI)
 	return r
@@ -132,6 +140,7 @@ type streams struct {
 	mu     sync.Mutex
 	cancel map[*context.CancelFunc]struct{} // nil once ended
 	ended  bool
+	count  atomic.Int64
 }
 
 // enter adds a stream; the returned function removes it.
@@ -146,7 +155,9 @@ func (s *streams) enter(cancel context.CancelFunc) (leave func()) {
 		s.cancel = map[*context.CancelFunc]struct{}{}
 	}
 	s.cancel[&cancel] = struct{}{}
+	s.count.Add(1)
 	return func() {
+		s.count.Add(-1)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.cancel, &cancel)
