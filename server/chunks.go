@@ -8,9 +8,10 @@ import (
 // chunks gathers small writes into large ones: an HTTP/2 connection carries three times as much in writes of 64 kB as
 // in writes of an object each.
 type chunks struct {
-	w   io.Writer
-	buf []byte
-	err error
+	w      io.Writer
+	buf    []byte
+	err    error
+	pooled *[]byte
 }
 
 const chunkSize = 128 * 1024
@@ -19,7 +20,8 @@ const chunkSize = 128 * 1024
 var chunkBuffers = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
 
 func newChunks(w io.Writer) *chunks {
-	return &chunks{w: w, buf: (*chunkBuffers.Get().(*[]byte))[:0]}
+	pooled := chunkBuffers.Get().(*[]byte)
+	return &chunks{w: w, buf: (*pooled)[:0], pooled: pooled}
 }
 
 // Write never fails; flush tells whether a write to the client did.
@@ -49,6 +51,6 @@ func (c *chunks) flush() error {
 
 // free gives the buffer back.
 func (c *chunks) free() {
-	chunkBuffers.Put(&c.buf)
-	c.buf = nil
+	chunkBuffers.Put(c.pooled)
+	c.buf, c.pooled = nil, nil
 }

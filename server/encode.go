@@ -33,6 +33,7 @@ const (
 	slotJSON = iota
 	slotProto
 	slotRow
+	slotMetadata
 	slotsPerVersion
 )
 

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -53,22 +56,22 @@ func objectEnd(b []byte) int {
 
 // partial is an object as PartialObjectMetadata, in JSON.
 func (e encoding) partial(f Form, entry *store.Entry) ([]byte, error) {
+	metadata, err := e.metadata(entry)
+	return slices.Concat(f.partialHead(), metadata, []byte("}")), err
+}
+
+// metadata is the JSON of an entry's metadata: a part of the JSON that the entry keeps, found once.
+func (e encoding) metadata(entry *store.Entry) ([]byte, error) {
 	whole, err := e.json(entry)
 	if err != nil {
 		return nil, err
 	}
-	var buf bytes.Buffer
-	f.partial(&buf, e.metadataJSON(whole))
-	return buf.Bytes(), nil
+	return entry.Memo(e.slot(slotMetadata), func(*store.Entry) ([]byte, error) { return e.metadataJSON(whole), nil })
 }
 
-// partial writes metadata as a PartialObjectMetadata.
-func (f Form) partial(buf *bytes.Buffer, metadata []byte) {
-	buf.WriteString(`{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/`)
-	buf.WriteString(f.MetaType)
-	buf.WriteString(`","metadata":`)
-	buf.Write(metadata)
-	buf.WriteByte('}')
+// partialHead is a PartialObjectMetadata in JSON up to its metadata.
+func (f Form) partialHead() []byte {
+	return fmt.Appendf(nil, `{"kind":"PartialObjectMetadata","apiVersion":%q,"metadata":`, metaGroup(f))
 }
 
 func partialType(f Form, list string) metav1.TypeMeta {
@@ -109,11 +112,10 @@ func (c *call) writeShaped(code int, o registry.Object) error {
 	if err != nil {
 		return err
 	}
-	row, err := t.rowOf(o)
+	body, err := t.table(metav1.ListMeta{ResourceVersion: o.GetResourceVersion()}, func(out io.Writer) error { return t.writeRowOf(out, o) })
 	if err != nil {
 		return err
 	}
-	body := t.table(metav1.ListMeta{ResourceVersion: o.GetResourceVersion()}, func(buf *bytes.Buffer) { t.fill(buf, row) })
 	writeBody(c.w, c.r, code, c.form, body)
 	return nil
 }
@@ -128,23 +130,28 @@ func (c *call) writeMetadataList(meta metav1.ListMeta, l *store.List) error {
 	if c.form.Format == Protobuf {
 		return c.writeProtoMetadataList(typ, meta, l)
 	}
-	var buf bytes.Buffer
-	buf.Write(listHead(typ.Kind, typ.APIVersion, meta))
-	for i, b := range l.Blocks {
-		for j, entry := range b.Entries {
-			if i+j > 0 {
-				buf.WriteByte(',')
+	itemHead := c.form.partialHead()
+	return c.stream(func(out io.Writer) error {
+		out.Write(listHead(typ.Kind, typ.APIVersion, meta))
+		first := true
+		for _, b := range l.Blocks {
+			for _, entry := range b.Entries {
+				metadata, err := e.metadata(entry)
+				if err != nil {
+					return err
+				}
+				if !first {
+					io.WriteString(out, ",")
+				}
+				first = false
+				out.Write(itemHead)
+				out.Write(metadata)
+				io.WriteString(out, "}")
 			}
-			whole, err := e.json(entry)
-			if err != nil {
-				return err
-			}
-			c.form.partial(&buf, e.metadataJSON(whole))
 		}
-	}
-	buf.WriteString("]}")
-	writeBody(c.w, c.r, http.StatusOK, c.form, buf.Bytes())
-	return nil
+		io.WriteString(out, "]}")
+		return nil
+	})
 }
 
 func (c *call) writeProtoMetadataList(typ metav1.TypeMeta, meta metav1.ListMeta, l *store.List) error {

@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"net/http"
+	"io"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,6 +29,8 @@ type tableWriter struct {
 	cells   func(registry.Object) []any
 	now     time.Time
 	begun   bool // a watch sends the column definitions with its first event only
+
+	partialHead []byte // a PartialObjectMetadata up to its metadata
 }
 
 // newTableWriter reads the request's table options.
@@ -46,6 +48,7 @@ func (c *call) newTableWriter() (*tableWriter, error) {
 			string(o.IncludeObject), "must be 'Metadata', 'Object', 'None', or empty"))
 	}
 	t := &tableWriter{encoding: c.encoding(), form: c.form, include: o.IncludeObject, now: c.now}
+	t.partialHead = c.form.partialHead()
 	t.columns, t.cells = c.row.Columns, c.row.Cells
 	if c.version.Cells != nil {
 		t.columns, t.cells = c.version.Columns, c.version.Cells
@@ -68,6 +71,20 @@ func (t *tableWriter) row(entry *store.Entry) ([]byte, error) {
 		}
 		return t.render(hub)
 	})
+}
+
+// objectOf is what of the entry's object a row shows: the whole, its metadata in the form of a PartialObjectMetadata,
+// or nothing. It comes in up to three runs of bytes.
+func (t *tableWriter) objectOf(entry *store.Entry) (head, body, tail []byte, err error) {
+	switch t.include {
+	case metav1.IncludeMetadata:
+		metadata, err := t.metadata(entry)
+		return t.partialHead, metadata, []byte("}"), err
+	case metav1.IncludeObject:
+		body, err := t.json(entry)
+		return nil, body, nil, err
+	}
+	return nil, []byte("null"), nil, nil
 }
 
 // render makes a row's cells and conditions, with gaps.
@@ -121,88 +138,83 @@ func writeAge(buf *bytes.Buffer, a registry.Age) {
 }
 
 // fillGaps writes a row with the ages of now.
-func (t *tableWriter) fillGaps(buf *bytes.Buffer, row []byte) {
+func (t *tableWriter) fillGaps(out io.Writer, row []byte) {
 	for {
 		i := bytes.IndexByte(row, 0)
 		if i < 0 {
-			buf.Write(row)
+			out.Write(row)
 			return
 		}
-		buf.Write(row[:i])
+		out.Write(row[:i])
 		at := time.Unix(int64(binary.BigEndian.Uint64(row[i+1:])), 0)
-		buf.WriteString(duration.HumanDuration(t.now.Sub(at)))
+		io.WriteString(out, duration.HumanDuration(t.now.Sub(at)))
 		row = row[i+gapLen:]
 	}
 }
 
-// tableRow is a row with its object, both encoded.
-type tableRow struct{ cells, object []byte }
-
-// rowOfEntry is the row of a stored object.
-func (t *tableWriter) rowOfEntry(entry *store.Entry) (tableRow, error) {
+// writeRow writes the complete row of a stored object.
+func (t *tableWriter) writeRow(out io.Writer, entry *store.Entry) error {
 	cells, err := t.row(entry)
 	if err != nil {
-		return tableRow{}, err
+		return err
 	}
-	r := tableRow{cells: cells}
-	switch t.include {
-	case metav1.IncludeMetadata:
-		r.object, err = t.partial(t.form, entry)
-	case metav1.IncludeObject:
-		r.object, err = t.json(entry)
+	head, body, tail, err := t.objectOf(entry)
+	if err != nil {
+		return err
 	}
-	return r, err
+	t.fillGaps(out, cells)
+	io.WriteString(out, `,"object":`)
+	out.Write(head)
+	out.Write(body)
+	out.Write(tail)
+	io.WriteString(out, "}")
+	return nil
 }
 
-// rowOf is the row of an object in the version of the URL.
-func (t *tableWriter) rowOf(o registry.Object) (tableRow, error) {
+// writeRowOf writes the complete row of an object in the version of the URL.
+func (t *tableWriter) writeRowOf(out io.Writer, o registry.Object) error {
 	hub := o
 	if t.version.ToHub != nil {
 		hub = t.version.ToHub(o)
 	}
 	cells, err := t.render(hub)
 	if err != nil {
-		return tableRow{}, err
+		return err
 	}
-	r := tableRow{cells: cells}
+	var shown any
 	switch t.include {
 	case metav1.IncludeMetadata:
-		r.object, err = json.Marshal(partialOf(t.form, o))
+		shown = partialOf(t.form, o)
 	case metav1.IncludeObject:
-		r.object, err = json.Marshal(o)
+		shown = o
 	}
-	return r, err
+	object, err := json.Marshal(shown)
+	if err != nil {
+		return err
+	}
+	t.fillGaps(out, cells)
+	fmt.Fprintf(out, `,"object":%s}`, object)
+	return nil
 }
 
-// fill writes a complete row.
-func (t *tableWriter) fill(buf *bytes.Buffer, r tableRow) {
-	t.fillGaps(buf, r.cells)
-	buf.WriteString(`,"object":`)
-	if r.object == nil {
-		buf.WriteString("null")
-	} else {
-		buf.Write(r.object)
-	}
-	buf.WriteByte('}')
-}
-
-// table writes a table around rows.
-func (t *tableWriter) table(meta metav1.ListMeta, rows func(*bytes.Buffer)) []byte {
+// table is a whole table around what rows writes.
+func (t *tableWriter) table(meta metav1.ListMeta, rows func(io.Writer) error) ([]byte, error) {
 	var buf bytes.Buffer
 	t.head(&buf, meta)
 	buf.WriteByte('[')
-	rows(&buf)
+	err := rows(&buf)
 	buf.WriteString("]}")
-	return buf.Bytes()
+	return buf.Bytes(), err
 }
 
-func (t *tableWriter) head(buf *bytes.Buffer, meta metav1.ListMeta) {
+// head writes a table up to its rows.
+func (t *tableWriter) head(out io.Writer, meta metav1.ListMeta) {
 	m, _ := json.Marshal(meta)
 	columns := []byte("null")
 	if !t.begun {
 		columns, _ = json.Marshal(t.columns)
 	}
-	fmt.Fprintf(buf, `{"kind":"Table","apiVersion":%q,"metadata":%s,"columnDefinitions":%s,"rows":`, metaGroup(t.form), m, columns)
+	fmt.Fprintf(out, `{"kind":"Table","apiVersion":%q,"metadata":%s,"columnDefinitions":%s,"rows":`, metaGroup(t.form), m, columns)
 }
 
 // writeTableList answers with a list as a table.
@@ -211,52 +223,43 @@ func (c *call) writeTableList(meta metav1.ListMeta, l *store.List) error {
 	if err != nil {
 		return err
 	}
-	var buf bytes.Buffer
-	t.head(&buf, meta)
-	if c.row.Cells == nil && len(l.Blocks) == 0 {
-		// Kinds without columns of their own have no rows where others have an empty list of them.
-		buf.WriteString("null}")
-		writeBody(c.w, c.r, http.StatusOK, c.form, buf.Bytes())
-		return nil
-	}
-	buf.WriteByte('[')
-	first := true
-	for _, b := range l.Blocks {
-		for _, entry := range b.Entries {
-			r, err := t.rowOfEntry(entry)
-			if err != nil {
-				return err
-			}
-			if !first {
-				buf.WriteByte(',')
-			}
-			first = false
-			t.fill(&buf, r)
+	return c.stream(func(out io.Writer) error {
+		t.head(out, meta)
+		if c.row.Cells == nil && len(l.Blocks) == 0 {
+			// Kinds without columns of their own have no rows where others have an empty list of them.
+			io.WriteString(out, "null}")
+			return nil
 		}
-	}
-	buf.WriteString("]}")
-	writeBody(c.w, c.r, http.StatusOK, c.form, buf.Bytes())
-	return nil
+		io.WriteString(out, "[")
+		first := true
+		for _, b := range l.Blocks {
+			for _, entry := range b.Entries {
+				if !first {
+					io.WriteString(out, ",")
+				}
+				first = false
+				if err := t.writeRow(out, entry); err != nil {
+					return err
+				}
+			}
+		}
+		io.WriteString(out, "]}")
+		return nil
+	})
 }
 
-// event is the object of a watch event as a table of one row; a bookmark's has an empty row with its object.
+// event is the object of a watch event as a table of one row; a bookmark's has an empty object.
 func (t *tableWriter) event(e store.Event) ([]byte, error) {
 	t.now = time.Now()
 	meta := metav1.ListMeta{ResourceVersion: e.Revision.String()}
-	var r tableRow
-	var err error
+	rows := func(out io.Writer) error { return t.writeRow(out, e.Entry) }
 	if e.Entry == nil {
 		f := &frameWriter{encoding: t.encoding, form: t.form}
-		o := f.bookmark(e).(registry.Object)
-		r, err = t.rowOf(o)
+		rows = func(out io.Writer) error { return t.writeRowOf(out, f.bookmark(e).(registry.Object)) }
 	} else {
-		r, err = t.rowOfEntry(e.Entry)
 		meta.ResourceVersion = e.Entry.Revision.String()
 	}
-	if err != nil {
-		return nil, err
-	}
-	body := t.table(meta, func(buf *bytes.Buffer) { t.fill(buf, r) })
+	body, err := t.table(meta, rows)
 	t.begun = true
-	return body, nil
+	return body, err
 }
