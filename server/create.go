@@ -203,7 +203,8 @@ func (c *call) existsBeside(entry *store.Entry, exists error) error {
 	return status
 }
 
-// checkNamespace brings a body's namespace in line with that of the URL.
+// checkNamespace brings a body's namespace in line with that of the URL. What old clients say of the namespace of an
+// object that is in none, is forgotten.
 func (c *call) checkNamespace(obj registry.Object) error {
 	if !c.row.Namespaced {
 		obj.SetNamespace("")

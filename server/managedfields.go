@@ -207,11 +207,19 @@ func (v versions) ConvertToVersion(in runtime.Object, target runtime.GroupVersio
 		}
 		in = typed
 	}
-	want, ok := target.KindForGroupVersionKinds([]schema.GroupVersionKind{have})
-	if !ok || have == want || have.Kind != v.row.Kind {
+	hub := v.row.HubKind()
+	candidates := []schema.GroupVersionKind{have}
+	if have.Kind == v.row.Kind {
+		candidates = append(candidates, hub, schema.GroupVersionKind{Group: v.row.Group, Version: hub.Version, Kind: v.row.Kind})
+	}
+	want, ok := target.KindForGroupVersionKinds(candidates)
+	switch {
+	case !ok:
+		return nil, runtime.NewNotRegisteredErrForTarget(schemeName, reflect.TypeOf(in), target)
+	case have == want:
 		return in, nil
 	}
-	o, hub := in.(registry.Object), v.row.HubKind()
+	o := in.(registry.Object)
 	if have != hub {
 		from := v.named(have.GroupVersion())
 		if from == nil {
