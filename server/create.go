@@ -158,7 +158,10 @@ func (c *call) insertNamed(ctx context.Context, w *registry.Write, obj registry.
 	}
 	key := store.Key{Namespace: obj.GetNamespace(), Name: obj.GetName()}
 	if c.dryRun {
-		return nil, c.mustNotExist(ctx, key)
+		if err := c.mustNotExist(ctx, key); err != nil {
+			return nil, err
+		}
+		return nil, c.store().Rehearse(obj)
 	}
 	if v := obj.GetResourceVersion(); v != "" && v != "0" {
 		return nil, plain(http.StatusInternalServerError, "", "resourceVersion should not be set on objects to be created")

@@ -136,7 +136,9 @@ func (c *call) change(ch change) (entry *store.Entry, obj registry.Object, creat
 		return store.Outcome{Put: obj, TTL: c.row.Life(obj)}, nil
 	}
 	if c.dryRun {
-		err = c.rehearse(ctx, decide)
+		if err = c.rehearse(ctx, decide); err == nil {
+			err = c.store().Rehearse(obj)
+		}
 		return nil, obj, created, err
 	}
 	entry, err = c.store().Update(ctx, c.key(), decide)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,7 +17,7 @@ type encoded struct {
 	body  []byte // the protobuf message in it, or all of it
 }
 
-// encode clears what is not stored from o, which becomes the store's own, and encodes it.
+// encode clears what is not stored from o and encodes it.
 func (s *Store) encode(o Object) (encoded, error) {
 	o.SetResourceVersion("")
 	o.SetSelfLink("")
@@ -120,6 +121,23 @@ func (s *Store) decodeEntry(e *Entry) (Object, error) {
 	}
 	o.SetResourceVersion(e.Revision.String())
 	return o, nil
+}
+
+// Rehearse turns o into what reading it back would give, for a write that is not to take place. It keeps o's
+// resourceVersion.
+func (s *Store) Rehearse(o Object) error {
+	revision := o.GetResourceVersion()
+	enc, err := s.encode(o)
+	if err != nil {
+		return err
+	}
+	read, err := s.decode(enc.value)
+	if err != nil {
+		return fmt.Errorf("decode %s: %w", s.Resource, err)
+	}
+	reflect.ValueOf(o).Elem().Set(reflect.ValueOf(read).Elem())
+	o.SetResourceVersion(revision)
+	return nil
 }
 
 // intake makes an entry of a value read from etcd: decoded, completed, and encoded again. Where that gives other bytes

@@ -63,13 +63,6 @@ func (e *Entry) at(r Revision) *Entry {
 	return c
 }
 
-// remember shares o, the entry's object, with all who ask for it while somebody uses it.
-func (e *Entry) remember(o Object) {
-	d := new(decoded)
-	d.ref = weakly(o)
-	e.object.CompareAndSwap(nil, d)
-}
-
 // decoded is an entry's object for as long as anybody holds it. The cache itself keeps bytes only: a tree of Go objects
 // is many times their size.
 type decoded struct {

@@ -10,11 +10,11 @@ import (
 //
 //   - An intent is left before the transaction: the bytes to be written and what follows from them. It serves an event
 //     with the same key and the same bytes, whoever wrote them.
-//   - An entry is left after the transaction, under its revision. It also shares the writer's decoded object.
+//   - An entry is left after the transaction, under its revision, and may have memos already: the answer to the writer.
 type hints struct {
 	mu      sync.Mutex
 	intents map[Key]*intent
-	entries map[Key]*written
+	entries map[Key]*Entry
 }
 
 type intent struct {
@@ -24,24 +24,19 @@ type intent struct {
 	store *Store
 }
 
-type written struct {
-	entry  *Entry
-	object Object // held until the stream has seen the entry, which itself holds its object weakly
-}
-
 // announce leaves an intent. Of two writers at one key the later replaces the former: either may win.
 func (h *hints) announce(k Key, in *intent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.intents == nil {
-		h.intents, h.entries = map[Key]*intent{}, map[Key]*written{}
+		h.intents, h.entries = map[Key]*intent{}, map[Key]*Entry{}
 	}
 	h.intents[k] = in
 }
 
-// settle ends an intent. After a transaction that succeeded, r is its revision and o the object, which is shared from
-// now on; settle returns the entry. Otherwise r is 0.
-func (h *hints) settle(k Key, in *intent, r Revision, o Object) *Entry {
+// settle ends an intent and returns the entry that came of it. r is the revision of a transaction that succeeded;
+// otherwise it is 0, and there is no entry.
+func (h *hints) settle(k Key, in *intent, r Revision) *Entry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.intents[k] == in {
@@ -50,15 +45,14 @@ func (h *hints) settle(k Key, in *intent, r Revision, o Object) *Entry {
 	if r == 0 {
 		return nil
 	}
-	e, s := in.taken, in.store
-	if e == nil || e.Revision != r {
-		e = s.newEntry(k, in.encoded, in.attrs, r)
-		if s.present.Load() != nil && s.db.applied.Load() < r {
-			h.entries[k] = &written{e, o}
-		}
+	if in.taken != nil && in.taken.Revision == r {
+		return in.taken
 	}
-	o.SetResourceVersion(r.String())
-	e.remember(o)
+	s := in.store
+	e := s.newEntry(k, in.encoded, in.attrs, r)
+	if s.present.Load() != nil && s.db.applied.Load() < r {
+		h.entries[k] = e
+	}
 	return e
 }
 
@@ -66,9 +60,9 @@ func (h *hints) settle(k Key, in *intent, r Revision, o Object) *Entry {
 func (h *hints) take(k Key, r Revision, value []byte) *Entry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if w := h.entries[k]; w != nil && w.entry.Revision == r {
+	if e := h.entries[k]; e != nil && e.Revision == r {
 		delete(h.entries, k)
-		return w.entry
+		return e
 	}
 	in := h.intents[k]
 	if in == nil || !bytes.Equal(in.value, value) {
@@ -82,8 +76,8 @@ func (h *hints) take(k Key, r Revision, value []byte) *Entry {
 func (h *hints) sweep(passed Revision) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for k, w := range h.entries {
-		if w.entry.Revision <= passed {
+	for k, e := range h.entries {
+		if e.Revision <= passed {
 			delete(h.entries, k)
 		}
 	}

@@ -21,8 +21,9 @@ type Outcome struct {
 // writePatience bounds a transaction: an etcd that is away must not hold its writers for ever.
 const writePatience = 10 * time.Second
 
-// Create stores a new object, which becomes the store's: the caller may read it but not change it any more, unless
-// Create fails. ttl bounds its life; zero is for ever. Create fails with 409 AlreadyExists if the key is taken.
+// Create stores a new object. ttl bounds its life; zero is for ever. Create fails with 409 AlreadyExists if the key is
+// taken. o loses what is not stored (resourceVersion); the entry's object is another, as it is read back: empty lists
+// have become absent, times have lost what is below their precision.
 func (s *Store) Create(ctx context.Context, k Key, o Object, ttl time.Duration) (*Entry, error) {
 	enc, err := s.encode(o)
 	if err != nil {
@@ -199,7 +200,7 @@ func (s *Store) swap(ctx context.Context, k Key, w write, revision Revision, opt
 	value := unsafe.String(unsafe.SliceData(w.value), len(w.value))
 	key := s.prefix + k.path()
 	r, winner, err := s.transact(ctx, key, revision, clientv3.OpPut(key, value, options...))
-	return s.hints.settle(k, in, r, w.object), winner, err
+	return s.hints.settle(k, in, r), winner, err
 }
 
 // remove deletes the object if current is still its state.

@@ -3,6 +3,8 @@ package embedded
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -14,16 +16,19 @@ func zapTo(log *slog.Logger) *zap.Logger { return zap.New(core{log: log.With("pa
 // core is a zapcore.Core on top of slog.
 type core struct{ log *slog.Logger }
 
-// quiet are warnings of etcd that tell nothing in this process: they are about settings that it has on purpose.
-func quiet(message string) bool {
+// quiet reports that a warning of etcd tells nothing in this process.
+func quiet(message string, fields []zapcore.Field) bool {
 	switch message {
-	case "Running http and grpc server on single port. This is not recommended for production.",
-		"simple token is not cryptographically signed",
-		"flag \"v2-deprecation\" is deprecated",
+	case "simple token is not cryptographically signed", // nobody logs in to an etcd without a port
+		"Running http and grpc server on single port. This is not recommended for production.", // there is none
 		"server has potential to be slow":
 		return true
 	}
-	return false
+	// A database that is being made has no version yet; etcd tries again and succeeds.
+	return slices.ContainsFunc(fields, func(f zapcore.Field) bool {
+		err, ok := f.Interface.(error)
+		return ok && strings.Contains(err.Error(), "missing term information")
+	})
 }
 
 func (c core) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
@@ -33,13 +38,16 @@ func (c core) With(fields []zapcore.Field) zapcore.Core {
 }
 
 func (c core) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(e.Level) && !quiet(e.Message) {
+	if c.Enabled(e.Level) {
 		return checked.AddCore(e, c)
 	}
 	return checked
 }
 
 func (c core) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	if quiet(e.Message, fields) {
+		return nil
+	}
 	level := slog.LevelWarn
 	if e.Level > zapcore.WarnLevel {
 		level = slog.LevelError
