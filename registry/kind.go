@@ -55,7 +55,6 @@ type Door[P Object] struct {
 	Validate func(w *Write, obj, old P) field.ErrorList
 	Warn     func(w *Write, obj, old P) []string
 	Reset    []string
-	Only     []string
 
 	UpdateMeta MetaRules
 }
@@ -132,7 +131,7 @@ func (k Kind[P]) doors() []Subresource {
 		if validate == nil {
 			validate = func(*Write, Object, Object) field.ErrorList { return nil }
 		}
-		subs = append(subs, Subresource{Name: name, Verbs: d.Verbs, Reset: d.Reset, Only: d.Only,
+		subs = append(subs, Subresource{Name: name, Verbs: d.Verbs, Reset: d.Reset,
 			Prepare: change(d.Prepare), Validate: validate, Warn: judge(d.Warn), UpdateMeta: d.UpdateMeta})
 	}
 	if k.Status != nil {

@@ -22,7 +22,6 @@ func podEphemeralDoor() Door[*corev1.Pod] {
 		},
 		Validate:   validateEphemeralContainersUpdate,
 		UpdateMeta: UpdateAndCreateRules,
-		Only:       []string{"spec.ephemeralContainers"},
 	}
 }
 

@@ -14,10 +14,6 @@ func podResizeDoor() Door[*corev1.Pod] {
 		Prepare:    preparePodResize,
 		Validate:   validatePodResize,
 		UpdateMeta: UpdateAndCreateRules,
-		Only: []string{
-			"spec.containers.*.resources", "spec.containers.*.resizePolicy",
-			"spec.initContainers.*.resources", "spec.initContainers.*.resizePolicy",
-		},
 	}
 }
 

@@ -157,9 +157,6 @@ type Subresource struct {
 	Reset    []string // fields that this door cannot own
 	// UpdateMeta says what is checked of metadata through this door.
 	UpdateMeta MetaRules
-	// Only lists the fields that this door can own, where Reset would have to list all others; "*" stands for any item
-	// ("spec.containers.*.resources").
-	Only []string
 
 	// Get, update and patch of the object's Scale.
 	Scale *Scale

@@ -70,19 +70,14 @@ func (f *fieldManagers) typesOf(kind schema.GroupVersionKind) managedfields.Type
 
 // ownable says which fields writers of a door may own, for each version.
 func ownable(c *call) map[fieldpath.APIVersion]fieldpath.Filter {
-	reset, only := c.row.Reset, []string(nil)
+	reset := c.row.Reset
 	if c.sub != nil {
-		reset, only = c.sub.Reset, c.sub.Only
+		reset = c.sub.Reset
 	}
-	var filter fieldpath.Filter
-	switch {
-	case len(only) > 0:
-		filter = fieldpath.NewIncludeMatcherFilter(patterns(only)...)
-	case len(reset) > 0:
-		filter = fieldpath.NewExcludeSetFilter(fieldpath.NewSet(paths(reset)...))
-	default:
+	if len(reset) == 0 {
 		return nil
 	}
+	filter := fieldpath.NewExcludeSetFilter(fieldpath.NewSet(paths(reset)...))
 	out := map[fieldpath.APIVersion]fieldpath.Filter{}
 	for _, v := range c.row.Versions {
 		out[fieldpath.APIVersion(groupVersion(c.row.Group, v.Name))] = filter
@@ -98,23 +93,6 @@ func paths(dotted []string) []fieldpath.Path {
 			parts = append(parts, name)
 		}
 		out = append(out, fieldpath.MakePathOrDie(parts...))
-	}
-	return out
-}
-
-// patterns reads dotted paths in which "*" stands for any item.
-func patterns(dotted []string) []*fieldpath.SetMatcher {
-	var out []*fieldpath.SetMatcher
-	for _, d := range dotted {
-		var parts []any
-		for _, name := range strings.Split(d, ".") {
-			if name == "*" {
-				parts = append(parts, fieldpath.MatchAnyPathElement())
-			} else {
-				parts = append(parts, name)
-			}
-		}
-		out = append(out, fieldpath.MakePrefixMatcherOrDie(parts...))
 	}
 	return out
 }
