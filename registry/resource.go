@@ -111,6 +111,8 @@ type Resource struct {
 	// Fields are the selectable fields besides metadata.name and metadata.namespace.
 	Fields []store.Field
 
+	// Observe lists the objects of a resource that is not stored, as they are at this moment (component statuses).
+	Observe func(ctx context.Context, r *Registry) []Object
 	// Answer replies to a create of a resource that is not stored: reviews, bindings. No object and no error make a
 	// Status of success.
 	Answer func(ctx context.Context, w *Write, obj Object) (runtime.Object, error)

@@ -9,6 +9,7 @@ func Builtin() []*Resource {
 
 func core() []*Resource {
 	return []*Resource{
+		componentStatus(),
 		binding(),
 		configMap(),
 		endpoints(),

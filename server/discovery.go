@@ -50,13 +50,19 @@ type aggregatedDocument struct {
 	etag string
 }
 
-// ServeHTTP answers a request for a discovery document; 404 if the path names none.
+// ServeHTTP answers a request for a discovery document. If the path names none it is 404: a Status below a group that
+// exists, text elsewhere.
 func (d *discovery) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if h := d.match(r.URL.Path); h != nil {
+	h := d.match(r.URL.Path)
+	switch root, rest, _ := strings.Cut(strings.Trim(r.URL.Path, "/"), "/"); {
+	case h != nil:
 		h(w, r)
-		return
+	case root == "api", root == "apis" && strings.Contains(rest, "/") && d.servesGroup(strings.Split(rest, "/")[0]):
+		refuseDocument(w, r, http.StatusNotFound, metav1.StatusReasonNotFound, &metav1.StatusDetails{},
+			"the server could not find the requested resource")
+	default:
+		http.NotFound(w, r)
 	}
-	http.NotFound(w, r)
 }
 
 // match finds the document of a path, with or without a slash at its end: /api, /api/v1, /apis, /apis/{group} or

@@ -189,8 +189,14 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, a *asked)
 	}
 	switch q.Verb {
 	case "get":
+		if c.row.Observe != nil {
+			return c.getObserved()
+		}
 		return c.get()
 	case "list":
+		if c.row.Observe != nil {
+			return c.listObserved()
+		}
 		return c.list()
 	case "watch":
 		return c.watch()

@@ -1,0 +1,79 @@
+package server
+
+import (
+	"bytes"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/knarr-dev/knarr/registry"
+)
+
+// getObserved answers with one object of a resource that is observed, not stored.
+func (c *call) getObserved() error {
+	if err := c.negotiateObject(); err != nil {
+		return err
+	}
+	for _, o := range c.row.Observe(c.ctx(), c.s.registry) {
+		if o.GetName() == c.Name {
+			return c.writeHub(http.StatusOK, o)
+		}
+	}
+	return apierrors.NewNotFound(schema.GroupResource{Group: c.row.Group, Resource: c.row.Singular}, c.Name)
+}
+
+// listObserved answers with all of them that the selectors want. There is no revision, and nothing to continue.
+func (c *call) listObserved() error {
+	form, err := negotiate(c.r, anyShape)
+	if err != nil {
+		return err
+	}
+	c.form, c.form.Pretty = form, prettyWanted(c.r)
+	_, sel, err := listOptions(c.r.URL.Query())
+	if err != nil {
+		return err
+	}
+	selection, err := c.selection(sel)
+	if err != nil {
+		return err
+	}
+	var list []registry.Object
+	for _, o := range c.row.Observe(c.ctx(), c.s.registry) {
+		named := fields.Set{"metadata.name": o.GetName(), "metadata.namespace": o.GetNamespace()}
+		if (selection.Labels == nil || selection.Labels.Matches(labels.Set(o.GetLabels()))) && (selection.Fields == nil || selection.Fields.Matches(named)) {
+			list = append(list, o)
+		}
+	}
+	if c.form.Shape == Table {
+		return c.writeObservedTable(list)
+	}
+	return c.writeGone(metav1.ListMeta{}, list)
+}
+
+func (c *call) writeObservedTable(list []registry.Object) error {
+	t, err := c.newTableWriter()
+	if err != nil {
+		return err
+	}
+	var rows []tableRow
+	for _, o := range list {
+		r, err := t.rowOf(o)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, r)
+	}
+	writeBody(c.w, c.r, http.StatusOK, c.form, t.table(metav1.ListMeta{}, func(buf *bytes.Buffer) {
+		for i, r := range rows {
+			if i > 0 {
+				buf.WriteByte(',')
+			}
+			t.fill(buf, r)
+		}
+	}))
+	return nil
+}
