@@ -21,6 +21,9 @@ func resources(rows []*registry.Resource) []resource {
 			gv := schema.GroupVersion{Group: row.Group, Version: v.Name}
 			main := resource{gv: gv, plural: row.Plural, parent: row.Kind, kind: gv.WithKind(row.Kind),
 				namespaced: row.Namespaced, verbs: row.Verbs, returnsObject: row.DeleteReturnsObject}
+			if row.Kind == "Namespace" {
+				main.returnsObject = false // a namespace comes back while it lasts; the document has always promised a Status
+			}
 			list = append(list, main)
 			for _, sub := range row.Subresources {
 				r := main
