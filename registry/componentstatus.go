@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/knarr-dev/knarr/registry/store"
 )
@@ -25,7 +26,7 @@ func componentStatus() *Resource {
 		Resource: Resource{
 			Plural: "componentstatuses", Singular: "componentstatus", Kind: "ComponentStatus", ShortNames: []string{"cs"},
 			Verbs: []string{"get", "list"}, Versions: []Version{{Name: "v1", Warning: "v1 ComponentStatus is deprecated in v1.19+"}},
-			Observe: observeComponents,
+			Observe: observeComponents, ListOf: componentList,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
 				textColumn("Status", "Status of the component conditions"),
@@ -46,6 +47,16 @@ func componentStatus() *Resource {
 			return []any{c.Name, "Unknown", "", ""}
 		},
 	}.row()
+}
+
+func componentList(objects []Object) runtime.Object {
+	list := &corev1.ComponentStatusList{TypeMeta: metav1.TypeMeta{Kind: "ComponentStatusList", APIVersion: "v1"}, Items: []corev1.ComponentStatus{}}
+	for _, o := range objects {
+		item := *o.(*corev1.ComponentStatus)
+		item.TypeMeta = metav1.TypeMeta{}
+		list.Items = append(list.Items, item)
+	}
+	return list
 }
 
 // componentCheck asks one part; ok is false and err nil if the part says itself that it is not well.

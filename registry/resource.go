@@ -113,6 +113,8 @@ type Resource struct {
 
 	// Observe lists the objects of a resource that is not stored, as they are at this moment (component statuses).
 	Observe func(ctx context.Context, r *Registry) []Object
+	// ListOf makes a list of the kind's own list type of observed objects.
+	ListOf func([]Object) runtime.Object
 	// Answer replies to a create of a resource that is not stored: reviews, bindings. No object and no error make a
 	// Status of success.
 	Answer func(ctx context.Context, w *Write, obj Object) (runtime.Object, error)

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"bytes"
+	"io"
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -51,7 +51,10 @@ func (c *call) listObserved() error {
 	if c.form.Shape == Table {
 		return c.writeObservedTable(list)
 	}
-	return c.writeGone(metav1.ListMeta{}, list)
+	typ := c.encoding().typ
+	typ.Kind += "List"
+	writeObject(c.w, c.r, http.StatusOK, c.form, typ, c.row.ListOf(list))
+	return nil
 }
 
 func (c *call) writeObservedTable(list []registry.Object) error {
@@ -59,21 +62,20 @@ func (c *call) writeObservedTable(list []registry.Object) error {
 	if err != nil {
 		return err
 	}
-	var rows []tableRow
-	for _, o := range list {
-		r, err := t.rowOf(o)
-		if err != nil {
-			return err
-		}
-		rows = append(rows, r)
-	}
-	writeBody(c.w, c.r, http.StatusOK, c.form, t.table(metav1.ListMeta{}, func(buf *bytes.Buffer) {
-		for i, r := range rows {
+	body, err := t.table(metav1.ListMeta{}, func(out io.Writer) error {
+		for i, o := range list {
 			if i > 0 {
-				buf.WriteByte(',')
+				io.WriteString(out, ",")
 			}
-			t.fill(buf, r)
+			if err := t.writeRowOf(out, o); err != nil {
+				return err
+			}
 		}
-	}))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	writeBody(c.w, c.r, http.StatusOK, c.form, body)
 	return nil
 }
