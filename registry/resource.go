@@ -46,6 +46,8 @@ type Resource struct {
 	Stored func(Object) Object
 	// StoredJSON keeps the objects as JSON in etcd (CRDs, APIServices, custom resources), not as protobuf.
 	StoredJSON bool
+	// Uncached tells that upstream keeps no watch cache for the resource, which some answers to reads show (Events).
+	Uncached bool
 
 	// CreateOnUpdate lets PUT and apply create an object that does not exist.
 	CreateOnUpdate bool

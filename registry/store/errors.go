@@ -44,7 +44,7 @@ func etcdError(err error) error {
 func expiredList(err error, plan listPlan, paging bool) error {
 	switch {
 	case errors.Is(err, rpctypes.ErrFutureRev):
-		return tooLarge(plan.exact, 0)
+		return tooLarge(plan.exact, 0, 0)
 	case !errors.Is(err, rpctypes.ErrCompacted):
 		return etcdError(err)
 	case !paging:

@@ -36,6 +36,15 @@ func (s *Store) await(ctx context.Context, need wait) error {
 	if _, r := s.view(); r >= need.revision {
 		return nil
 	}
+	if s.Uncached && !need.current {
+		r, err := s.db.current(ctx)
+		if err != nil {
+			return err
+		}
+		if r < need.revision {
+			return tooLarge(need.revision, r, 0)
+		}
+	}
 	return s.reach(ctx, need)
 }
 
@@ -57,16 +66,16 @@ func (s *Store) reach(ctx context.Context, need wait) error {
 		switch {
 		case err == nil:
 		case ctx.Err() == context.DeadlineExceeded:
-			return tooLarge(need.revision, r)
+			return tooLarge(need.revision, r, 1)
 		default:
 			return err
 		}
 	}
 }
 
-// tooLarge is the answer to a read of a revision that is not there yet.
-func tooLarge(wanted, current Revision) error {
-	err := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %d, current: %d", wanted, current), 1)
+// tooLarge is the answer to a read of a revision that is not there yet, worth another try after some seconds.
+func tooLarge(wanted, current Revision, seconds int) error {
+	err := apierrors.NewTimeoutError(fmt.Sprintf("Too large resource version: %d, current: %d", wanted, current), seconds)
 	err.ErrStatus.Details.Causes = []metav1.StatusCause{{
 		Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version",
 	}}

@@ -41,7 +41,7 @@ func (b Block) Memo(slot int, make func([]*Entry) ([]byte, error)) ([]byte, erro
 // Get returns the object under k: the latest if resourceVersion is "", any known state if it is "0", one at least as new
 // otherwise.
 func (s *Store) Get(ctx context.Context, k Key, resourceVersion string) (*Entry, error) {
-	need, err := planGet(resourceVersion)
+	need, err := planGet(resourceVersion, s.Uncached)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (s *Store) Get(ctx context.Context, k Key, resourceVersion string) (*Entry,
 
 // List returns the selected objects. See rules.go for what is waited for and from which revision it is answered.
 func (s *Store) List(ctx context.Context, o ListOptions) (*List, error) {
-	plan, err := planList(o)
+	plan, err := planList(o, s.Uncached)
 	if err != nil {
 		return nil, err
 	}

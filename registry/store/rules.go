@@ -53,6 +53,10 @@ func parseRevision(text string) (Revision, error) {
 	return Revision(n), nil
 }
 
+func invalidRevision(err error) error {
+	return apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %v", err))
+}
+
 // freshness is the column "wait" of the tables.
 type freshness int
 
@@ -72,9 +76,12 @@ func (f freshness) wait(r Revision) wait {
 	return wait{}
 }
 
-func planGet(resourceVersion string) (wait, error) {
+func planGet(resourceVersion string, uncached bool) (wait, error) {
 	class, r, err := classify(resourceVersion)
-	if err != nil {
+	switch {
+	case err != nil && uncached:
+		return wait{}, invalidRevision(err)
+	case err != nil:
 		return wait{}, errors.New(err.Error())
 	}
 	return [...]freshness{unset: waitCurrent, zero: waitNot, some: waitRevision}[class].wait(r), nil
@@ -116,13 +123,13 @@ type listPlan struct {
 	start string   // begin at this path below the list's scope
 }
 
-func planList(o ListOptions) (listPlan, error) {
+func planList(o ListOptions, uncached bool) (listPlan, error) {
 	if o.Continue != "" {
 		return planContinue(o)
 	}
 	class, r, err := classify(o.ResourceVersion)
 	if err != nil {
-		return listPlan{}, apierrors.NewBadRequest(fmt.Sprintf("invalid resource version: %v", err))
+		return listPlan{}, invalidRevision(err)
 	}
 	var rule *listRule
 	for _, row := range listRules() {
@@ -138,7 +145,7 @@ func planList(o ListOptions) (listPlan, error) {
 	if rule.exact {
 		plan.exact = r
 	}
-	if rule.page {
+	if rule.page || uncached {
 		plan.limit = max(o.Limit, 0)
 	}
 	return plan, nil

@@ -35,7 +35,7 @@ func TestRulesOfLists(t *testing.T) {
 		"continue after an expired token: inconsistent": {ListOptions{Continue: latest, Limit: 5}, listPlan{wait: current, limit: 5, start: "c\x00"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := planList(c.o)
+			got, err := planList(c.o, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +70,7 @@ func TestListsThatAreRefused(t *testing.T) {
 			"invalid continue token: continue key is not valid: ../secrets/a"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := planList(c.o); err == nil || err.Error() != c.want {
+			if _, err := planList(c.o, false); err == nil || err.Error() != c.want {
 				t.Errorf("%v\nwant %s", err, c.want)
 			}
 		})
@@ -111,13 +111,23 @@ func TestRulesOfWatches(t *testing.T) {
 
 func TestRulesOfGets(t *testing.T) {
 	for given, want := range map[string]wait{"": {current: true}, "0": {}, "7": {revision: 7}} {
-		if got, err := planGet(given); err != nil || got != want {
+		if got, err := planGet(given, false); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", given, got, err)
 		}
 	}
 	want := `resourceVersion: Invalid value: "abc": strconv.ParseUint: parsing "abc": invalid syntax`
-	if _, err := planGet("abc"); err == nil || err.Error() != want {
+	if _, err := planGet("abc", false); err == nil || err.Error() != want {
 		t.Error(err)
+	}
+	if _, err := planGet("abc", true); err == nil || err.Error() != "invalid resource version: "+want {
+		t.Error(err)
+	}
+}
+
+func TestAResourceWithoutUpstreamsCacheIsListedInPagesAtAnyState(t *testing.T) {
+	plan, err := planList(ListOptions{ResourceVersion: "0", Limit: 5}, true)
+	if want := (listPlan{limit: 5}); err != nil || plan != want {
+		t.Errorf("%+v, %v", plan, err)
 	}
 }
 
