@@ -11,14 +11,14 @@ import (
 func validatePVSource(s *corev1.PersistentVolumeSource, name string, path *field.Path) field.ErrorList {
 	members := []unionMember{
 		member(path, "hostPath", s.HostPath, validateHostPath),
-		memberAt("gcePersistentDisk", s.GCEPersistentDisk, validateGCEPersistentDisk, path.Child("persistentDisk")),
+		memberAt(path, "gcePersistentDisk", "persistentDisk", s.GCEPersistentDisk, validateGCEPersistentDisk),
 		member(path, "awsElasticBlockStore", s.AWSElasticBlockStore, validateAWSElasticBlockStore),
 		member(path, "glusterfs", s.Glusterfs, validatePVGlusterfs),
 		member(path, "flocker", s.Flocker, validateFlocker),
 		member(path, "nfs", s.NFS, validateNFS),
 		member(path, "rbd", s.RBD, validatePVRBD),
 		member(path, "quobyte", s.Quobyte, validateQuobyte),
-		memberAt("cephFS", s.CephFS, validatePVCephFS, path.Child("cephfs")),
+		memberAt(path, "cephFS", "cephfs", s.CephFS, validatePVCephFS),
 		member(path, "iscsi", s.ISCSI, func(i *corev1.ISCSIPersistentVolumeSource, at *field.Path) field.ErrorList {
 			return validatePVISCSI(i, name, at)
 		}),

@@ -103,21 +103,23 @@ func validatePositiveQuantity(q resource.Quantity, path *field.Path) field.Error
 
 // unionMember is one of the fields of a union, of which exactly one is to be set.
 type unionMember struct {
-	name  string // of the field, where a second member is reported
-	set   bool
-	check func() field.ErrorList
+	name  string                 // of the field, where a second member is reported
+	check func() field.ErrorList // nil if the field is not set
 	// tolerated members may be set beside another. One field of PersistentVolume is (see validatePVSource).
 	tolerated bool
 }
 
 // member is a union's field that is set when it is not nil; its own errors are reported below path.name.
 func member[T any](path *field.Path, name string, value *T, check func(*T, *field.Path) field.ErrorList) unionMember {
-	return memberAt(name, value, check, path.Child(name))
+	return memberAt(path, name, name, value, check)
 }
 
-// memberAt is a member whose own errors are reported elsewhere than a second member is.
-func memberAt[T any](name string, value *T, check func(*T, *field.Path) field.ErrorList, at *field.Path) unionMember {
-	return unionMember{name: name, set: value != nil, check: func() field.ErrorList { return check(value, at) }}
+// memberAt is a member whose own errors are reported below another name than a second member is.
+func memberAt[T any](path *field.Path, name, at string, value *T, check func(*T, *field.Path) field.ErrorList) unionMember {
+	if value == nil {
+		return unionMember{name: name}
+	}
+	return unionMember{name: name, check: func() field.ErrorList { return check(value, path.Child(at)) }}
 }
 
 // validateUnion wants exactly one of the members to be set. The first that is set gets validated, every further one
@@ -127,7 +129,7 @@ func validateUnion(path *field.Path, noun string, members []unionMember) field.E
 	found := false
 	for _, m := range members {
 		switch {
-		case !m.set:
+		case m.check == nil:
 		case found && !m.tolerated:
 			errs = append(errs, field.Forbidden(path.Child(m.name), "may not specify more than 1 "+noun))
 		default:
