@@ -28,9 +28,18 @@ func node() *Resource {
 		Default:   defaultNode,
 		Normalize: normalizeNode,
 		Prepare:   prepareNode,
-		Validate:  validateNode,
-		Warn:      nodeWarnings,
-		Cells:     nodeCells,
+		// Storage does not keep empty maps: an empty allocatable comes back absent, and is defaulted.
+		Canonicalize: func(n *corev1.Node) {
+			if len(n.Status.Allocatable) == 0 {
+				n.Status.Allocatable = nil
+			}
+			if len(n.Status.Capacity) > 0 {
+				defaultNode(n)
+			}
+		},
+		Validate: validateNode,
+		Warn:     nodeWarnings,
+		Cells:    nodeCells,
 		Fields: []Field[*corev1.Node]{
 			{Path: "spec.unschedulable", Value: func(n *corev1.Node) string { return strconv.FormatBool(n.Spec.Unschedulable) }},
 		},
@@ -48,7 +57,7 @@ func node() *Resource {
 }
 
 func defaultNode(n *corev1.Node) {
-	if len(n.Status.Allocatable) == 0 && len(n.Status.Capacity) > 0 {
+	if n.Status.Allocatable == nil && n.Status.Capacity != nil {
 		n.Status.Allocatable = maps.Clone(n.Status.Capacity)
 	}
 	defaultResourceList(n.Status.Capacity)

@@ -59,7 +59,11 @@ func generic(code int, reason metav1.StatusReason, message string) error {
 
 // isGeneric recognizes what generic makes.
 func isGeneric(s *metav1.Status) bool {
-	return s.Details != nil && equality.Semantic.DeepEqual(s.Details, &metav1.StatusDetails{})
+	switch s.Code {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusUnsupportedMediaType:
+		return s.Details != nil && equality.Semantic.DeepEqual(s.Details, &metav1.StatusDetails{})
+	}
+	return false
 }
 
 func errNoSuchPath() error {

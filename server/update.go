@@ -231,13 +231,20 @@ func (c *call) replaceNothing(ctx context.Context, ch change) (registry.Object, 
 	if err := c.mutate(ctx, a); err != nil {
 		return nil, nil, err
 	}
+	if v := obj.GetResourceVersion(); v != "" {
+		if _, err := strconv.ParseUint(v, 10, 64); err != nil {
+			return nil, nil, err
+		}
+	}
 	w.FillSystemFields(obj)
 	if !c.dryRun { // which shows the revision that the client named
 		obj.SetResourceVersion("")
 	}
-	finish, err := w.Begin(ctx, obj, nil)
-	if err != nil {
-		return nil, nil, err
+	finish := func(bool) {}
+	if c.sub == nil {
+		if finish, err = w.Begin(ctx, obj, nil); err != nil {
+			return nil, nil, err
+		}
 	}
 	if err := w.SettleNew(obj); err != nil {
 		return nil, finish, err
