@@ -20,6 +20,7 @@ func daemonSet() *Resource {
 			Group: "apps", Plural: "daemonsets", Singular: "daemonset", Kind: "DaemonSet", ShortNames: []string{"ds"},
 			Categories: []string{"all"}, Namespaced: true, Prefix: "daemonsets", Versions: []Version{{Name: "v1"}},
 			ValidateName: apivalidation.NameIsDNSSubdomain, Reset: []string{"status"},
+			FieldAnnotations: []string{appsv1.DeprecatedTemplateGeneration},
 			Columns: append([]metav1.TableColumnDefinition{
 				nameColumn(),
 				integerColumn("Desired", doc(appsv1.DaemonSetStatus{}, "desiredNumberScheduled")),

@@ -20,6 +20,7 @@ func deployment() *Resource {
 			Group: "apps", Plural: "deployments", Singular: "deployment", Kind: "Deployment", ShortNames: []string{"deploy"},
 			Categories: []string{"all"}, Namespaced: true, Prefix: "deployments", Versions: []Version{{Name: "v1"}},
 			ValidateName: apivalidation.NameIsDNSSubdomain, Reset: []string{"status"},
+			FieldAnnotations: []string{appsv1.DeprecatedRollbackTo},
 			Columns: append([]metav1.TableColumnDefinition{
 				nameColumn(),
 				textColumn("Ready", "Number of the pod with ready state"),

@@ -61,6 +61,9 @@ type Resource struct {
 	OrphanByDefault bool
 	// OrphanWarning is sent with the answer to such a DELETE.
 	OrphanWarning string
+	// FieldAnnotations stand for fields of former versions: the metadata that is shown alone, in tables and
+	// PartialObjectMetadata, is without them.
+	FieldAnnotations []string
 	// Reset lists the fields ("status", "metadata.name") that writers of the main resource cannot own.
 	Reset []string
 

@@ -15,6 +15,20 @@ func ValidateScale(s *autoscalingv1.Scale) field.ErrorList {
 	return append(errs, validateTallies(field.NewPath("spec"), tally{"replicas", int64(s.Spec.Replicas)})...)
 }
 
+// ScaleTable is the table of Scales.
+func ScaleTable() ([]metav1.TableColumnDefinition, func(Object) []any) {
+	columns := []metav1.TableColumnDefinition{
+		textColumn("Name", doc(metav1.ObjectMeta{}, "name")),
+		integerColumn("Desired", doc(autoscalingv1.ScaleSpec{}, "replicas")),
+		integerColumn("Available", doc(autoscalingv1.ScaleStatus{}, "replicas")),
+		ageColumn(),
+	}
+	return columns, func(o Object) []any {
+		s := o.(*autoscalingv1.Scale)
+		return []any{s.Name, int64(s.Spec.Replicas), int64(s.Status.Replicas), Age{At: s.CreationTimestamp}}
+	}
+}
+
 // newScale is the Scale of an object that wants and has so many replicas; the selector finds their pods.
 func newScale(wanted *int32, has int32, selector *metav1.LabelSelector) *autoscalingv1.Scale {
 	s := &autoscalingv1.Scale{

@@ -86,6 +86,14 @@ func convertFromHub(row *registry.Resource, v *registry.Version, hub registry.Ob
 	return o
 }
 
+// convertToHub is the object in the hub version as it is, without defaults.
+func convertToHub(v *registry.Version, o registry.Object) registry.Object {
+	if v.ToHub == nil {
+		return o
+	}
+	return v.ToHub(o)
+}
+
 // complete defaults and normalizes an object that came from outside, in the hub version.
 func (c *call) complete(o registry.Object) {
 	if c.row.Default != nil {

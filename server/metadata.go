@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 
@@ -60,13 +61,43 @@ func (e encoding) partial(f Form, entry *store.Entry) ([]byte, error) {
 	return slices.Concat(f.partialHead(), metadata, []byte("}")), err
 }
 
-// metadata is the JSON of an entry's metadata: a part of the JSON that the entry keeps, found once.
+// metadata is the JSON of an entry's metadata: a part of the JSON that the entry keeps, found once. Where annotations
+// stand for fields it is not, and made once.
 func (e encoding) metadata(entry *store.Entry) ([]byte, error) {
+	if !e.metadataIsWhole() {
+		return entry.Memo(e.slot(slotMetadata), func(entry *store.Entry) ([]byte, error) {
+			hub, err := entry.Object()
+			if err != nil {
+				return nil, err
+			}
+			return json.Marshal(e.bareMeta(hub))
+		})
+	}
 	whole, err := e.json(entry)
 	if err != nil {
 		return nil, err
 	}
 	return entry.Memo(e.slot(slotMetadata), func(*store.Entry) ([]byte, error) { return e.metadataJSON(whole), nil })
+}
+
+// metadataIsWhole says that an object's metadata alone is the same as within the object. It is not where annotations
+// stand for fields that the version of the URL does not have.
+func (e encoding) metadataIsWhole() bool {
+	return e.version.ToHub == nil && len(e.row.FieldAnnotations) == 0
+}
+
+// bareMeta is the metadata of a hub object without the annotations that stand for fields.
+func (e encoding) bareMeta(hub registry.Object) metav1.Object {
+	whole, ok := objectMeta(hub).(*metav1.ObjectMeta)
+	if !ok {
+		return hub
+	}
+	bare := *whole
+	bare.Annotations = maps.Clone(whole.Annotations)
+	for _, key := range e.row.FieldAnnotations {
+		delete(bare.Annotations, key)
+	}
+	return &bare
 }
 
 // partialHead is a PartialObjectMetadata in JSON up to its metadata.
@@ -78,12 +109,12 @@ func partialType(f Form, list string) metav1.TypeMeta {
 	return metav1.TypeMeta{Kind: "PartialObjectMetadata" + list, APIVersion: metaGroup(f)}
 }
 
-// partialOf is an object's metadata alone.
-func partialOf(f Form, o registry.Object) *metav1.PartialObjectMetadata {
+// partialOf is the metadata of a hub object, or of its Scale, alone.
+func (e encoding) partialOf(f Form, hub registry.Object) *metav1.PartialObjectMetadata {
 	p := &metav1.PartialObjectMetadata{TypeMeta: partialType(f, "")}
 	j, err := json.Marshal(struct {
 		Metadata metav1.Object `json:"metadata"`
-	}{objectMeta(o)})
+	}{e.bareMeta(hub)})
 	if err == nil {
 		json.Unmarshal(j, p)
 	}
@@ -104,7 +135,7 @@ func (c *call) writeShaped(code int, o registry.Object) error {
 		if c.form.OfList {
 			return notAcceptable("you requested PartialObjectMetadataList, but the requested object is not a list (*%s.%s)", internalGroup(c.row.Group), c.row.Kind)
 		}
-		p := partialOf(c.form, o)
+		p := c.encoding().partialOf(c.form, convertToHub(c.version, o))
 		writeObject(c.w, c.r, code, c.form, p.TypeMeta, p)
 		return nil
 	}
@@ -175,6 +206,13 @@ func (c *call) writeProtoMetadataList(typ metav1.TypeMeta, meta metav1.ListMeta,
 
 // partialProto is an object's metadata as a protobuf PartialObjectMetadata: field 1 of both messages is the metadata.
 func (e encoding) partialProto(entry *store.Entry) ([]byte, error) {
+	if !e.metadataIsWhole() {
+		hub, err := entry.Object()
+		if err != nil {
+			return nil, err
+		}
+		return marshalProto(e.partialOf(Form{}, hub))
+	}
 	p, err := e.proto(entry)
 	if err != nil {
 		return nil, err
@@ -190,7 +228,7 @@ func (e encoding) partialProto(entry *store.Entry) ([]byte, error) {
 func (f *frameWriter) metadataEvent(e store.Event, form Form) ([]byte, error) {
 	typ := partialType(form, "")
 	if e.Entry == nil {
-		p := partialOf(form, f.bookmark(e).(registry.Object))
+		p := f.partialOf(form, convertToHub(f.version, f.bookmark(e).(registry.Object)))
 		if form.Format == Protobuf {
 			return envelope(typ, p)
 		}

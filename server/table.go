@@ -53,7 +53,10 @@ func (c *call) newTableWriter() (*tableWriter, error) {
 	if c.version.Cells != nil {
 		t.columns, t.cells = c.version.Columns, c.version.Cells
 	}
-	if t.cells == nil {
+	switch {
+	case c.sub != nil && c.sub.Scale != nil:
+		t.columns, t.cells = registry.ScaleTable()
+	case t.cells == nil:
 		t.columns, t.cells = registry.PlainTable()
 	}
 	return t, nil
@@ -173,10 +176,7 @@ func (t *tableWriter) writeRow(out io.Writer, entry *store.Entry) error {
 
 // writeRowOf writes the complete row of an object in the version of the URL.
 func (t *tableWriter) writeRowOf(out io.Writer, o registry.Object) error {
-	hub := o
-	if t.version.ToHub != nil {
-		hub = t.version.ToHub(o)
-	}
+	hub := convertToHub(t.version, o)
 	cells, err := t.render(hub)
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func (t *tableWriter) writeRowOf(out io.Writer, o registry.Object) error {
 	var shown any
 	switch t.include {
 	case metav1.IncludeMetadata:
-		shown = partialOf(t.form, o)
+		shown = t.partialOf(t.form, hub)
 	case metav1.IncludeObject:
 		shown = o
 	}
