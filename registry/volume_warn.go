@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -62,12 +63,12 @@ func overlappingPathWarnings(volumes []corev1.Volume) []string {
 		if s := v.Projected; s != nil {
 			var files []virtualFile
 			for j := range s.Sources {
-				if s.Sources[j] == (corev1.VolumeProjection{}) {
-					warnings = append(warnings, fmt.Sprintf("volume %q (Projected) has no sources provided", v.Name))
-				}
 				files = append(files, projectionFiles(&s.Sources[j])...)
 			}
 			tell("Projected", files)
+			if slices.Contains(s.Sources, corev1.VolumeProjection{}) {
+				warnings = append(warnings, fmt.Sprintf("volume %q (Projected) has no sources provided", v.Name))
+			}
 		}
 	}
 	return warnings
