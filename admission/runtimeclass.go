@@ -10,22 +10,23 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// runtimeClass gives a pod the overhead of its runtime class, and sends it to nodes that have the runtime.
+// runtimeClass gives a pod the overhead of its runtime class, sends it to nodes that have the runtime, and refuses an
+// overhead that is not the class's.
 func runtimeClass(objects Objects) Plugin {
-	return Plugin{Operations: []Operation{Create}, Mutate: func(ctx context.Context, a *Attributes) error {
-		pod, ok := a.Object.(*corev1.Pod)
-		if !ok || !a.Is("", "pods") {
-			return nil
+	ofPod := func(give func(*Attributes, *corev1.Pod, *nodev1.RuntimeClass) error) func(context.Context, *Attributes) error {
+		return func(ctx context.Context, a *Attributes) error {
+			pod, ok := a.Object.(*corev1.Pod)
+			if !ok || !a.Is("", "pods") {
+				return nil
+			}
+			class, err := runtimeClassOf(ctx, objects, a, pod)
+			if err != nil {
+				return err
+			}
+			return give(a, pod, class)
 		}
-		class, err := runtimeClassOf(ctx, objects, a, pod)
-		if err != nil {
-			return err
-		}
-		if err := giveOverhead(a, pod, class); err != nil || class == nil || class.Scheduling == nil {
-			return err
-		}
-		return giveScheduling(a, pod, class.Scheduling)
-	}}
+	}
+	return Plugin{Operations: []Operation{Create}, Mutate: ofPod(giveClass), Validate: ofPod(checkOverhead)}
 }
 
 func runtimeClassOf(ctx context.Context, objects Objects, a *Attributes, pod *corev1.Pod) (*nodev1.RuntimeClass, error) {
@@ -42,17 +43,33 @@ func runtimeClassOf(ctx context.Context, objects Objects, a *Attributes, pod *co
 	return found.(*nodev1.RuntimeClass), nil
 }
 
-func giveOverhead(a *Attributes, pod *corev1.Pod, class *nodev1.RuntimeClass) error {
+func giveClass(a *Attributes, pod *corev1.Pod, class *nodev1.RuntimeClass) error {
+	if class == nil {
+		return nil
+	}
+	if class.Overhead != nil {
+		if len(pod.Spec.Overhead) > 0 {
+			if err := checkOverhead(a, pod, class); err != nil {
+				return err
+			}
+		}
+		pod.Spec.Overhead = maps.Clone(class.Overhead.PodFixed)
+	}
+	if class.Scheduling == nil {
+		return nil
+	}
+	return giveScheduling(a, pod, class.Scheduling)
+}
+
+func checkOverhead(a *Attributes, pod *corev1.Pod, class *nodev1.RuntimeClass) error {
 	switch {
 	case class == nil || class.Overhead == nil:
 		if pod.Spec.Overhead != nil {
 			return a.forbid("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
 		}
-		return nil
-	case pod.Spec.Overhead != nil && !equality.Semantic.DeepEqual(class.Overhead.PodFixed, pod.Spec.Overhead):
+	case !equality.Semantic.DeepEqual(class.Overhead.PodFixed, pod.Spec.Overhead):
 		return a.forbid("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead")
 	}
-	pod.Spec.Overhead = maps.Clone(class.Overhead.PodFixed)
 	return nil
 }
 

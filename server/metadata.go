@@ -163,7 +163,12 @@ func (c *call) writeMetadataList(meta metav1.ListMeta, l *store.List) error {
 	}
 	itemHead := c.form.partialHead()
 	return c.stream(func(out io.Writer) error {
-		out.Write(listHead(typ.Kind, typ.APIVersion, meta))
+		head := listHead(typ.Kind, typ.APIVersion, meta)
+		if !slices.ContainsFunc(l.Blocks, func(b store.Block) bool { return len(b.Entries) > 0 }) {
+			out.Write(append(bytes.TrimSuffix(head, []byte("[")), "null}"...)) // here alone an empty list is none
+			return nil
+		}
+		out.Write(head)
 		first := true
 		for _, b := range l.Blocks {
 			for _, entry := range b.Entries {
