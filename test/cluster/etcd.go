@@ -1,0 +1,46 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// StartEtcd runs an etcd of its own, as an external cluster is, and returns its address and a client.
+func StartEtcd(t testing.TB) (string, *clientv3.Client) {
+	t.Helper()
+	var out buffer
+	url, peer := fmt.Sprintf("http://127.0.0.1:%d", FreePort(t)), fmt.Sprintf("http://127.0.0.1:%d", FreePort(t))
+	process := exec.Command(Binary(t, "etcd"), "--data-dir="+t.TempDir(), "--listen-client-urls="+url, "--advertise-client-urls="+url,
+		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--log-level=warn")
+	process.Stdout, process.Stderr = &out, &out
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		process.Process.Kill()
+		process.Wait() // killed: the error says so
+	})
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: readyAfter})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	ctx, cancel := context.WithTimeout(context.Background(), readyAfter)
+	defer cancel()
+	for {
+		ask, done := context.WithTimeout(ctx, time.Second)
+		_, err := client.Get(ask, "ready")
+		done()
+		if err == nil {
+			return url, client
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("etcd is not ready: %v\n%s", err, out.String())
+		}
+	}
+}
