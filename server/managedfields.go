@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
 
 	"github.com/knarr-dev/knarr/registry"
 )
@@ -24,7 +25,13 @@ import (
 type fieldManagers struct {
 	once    sync.Once
 	schemas managedfields.TypeConverter // of client-go's apply configurations
-	known   sync.Map                    // door -> *managedfields.FieldManager
+	known   sync.Map                    // door -> *doorManager
+}
+
+// doorManager is the field manager of a door.
+type doorManager struct {
+	*managedfields.FieldManager
+	typed *typed.TypedValue // of an empty object: the schema; nil for kinds without one
 }
 
 // door is a way to write to a resource.
@@ -35,37 +42,37 @@ type door struct {
 }
 
 // of returns the field manager of a call's door.
-func (f *fieldManagers) of(c *call) (*managedfields.FieldManager, error) {
+func (f *fieldManagers) of(c *call) (*doorManager, error) {
 	d := door{c.row, c.version.Name, c.Subresource}
 	if m, ok := f.known.Load(d); ok {
-		return m.(*managedfields.FieldManager), nil
+		return m.(*doorManager), nil
 	}
 	v := versions{c.row}
 	kind, hub := c.kind(), c.hubKind().GroupVersion()
 	if c.sub != nil && c.sub.Scale != nil {
 		kind, hub = c.sub.Kind, c.sub.Kind.GroupVersion()
 	}
-	m, err := managedfields.NewDefaultFieldManager(f.typesOf(kind), v, v, v, kind, hub, c.Subresource, ownable(c))
+	types, empty := f.typesOf(kind)
+	m, err := managedfields.NewDefaultFieldManager(types, v, v, v, kind, hub, c.Subresource, ownable(c))
 	if err != nil {
 		return nil, fmt.Errorf("field manager of %s: %w", kind, err)
 	}
-	f.known.Store(d, m)
-	return m, nil
+	made := &doorManager{FieldManager: m, typed: empty}
+	f.known.Store(d, made)
+	return made, nil
 }
 
-// typesOf reads objects as typed values by client-go's schemas. The few kinds that have none there (reviews, Scale)
-// are read without a schema: every list is atomic.
-func (f *fieldManagers) typesOf(kind schema.GroupVersionKind) managedfields.TypeConverter {
+// typesOf reads objects as typed values by client-go's schemas, and returns an empty one. The few kinds that have no
+// schema there (reviews, Scale) are read without: every list is atomic.
+func (f *fieldManagers) typesOf(kind schema.GroupVersionKind) (managedfields.TypeConverter, *typed.TypedValue) {
 	f.once.Do(func() { f.schemas = applyconfigurations.NewTypeConverter(scheme.Scheme) })
-	probe, err := scheme.Scheme.New(kind)
-	if err == nil {
+	if probe, err := scheme.Scheme.New(kind); err == nil {
 		probe.GetObjectKind().SetGroupVersionKind(kind)
-		_, err = f.schemas.ObjectToTyped(probe)
+		if empty, err := f.schemas.ObjectToTyped(probe); err == nil {
+			return f.schemas, empty
+		}
 	}
-	if err != nil {
-		return managedfields.NewDeducedTypeConverter()
-	}
-	return f.schemas
+	return managedfields.NewDeducedTypeConverter(), nil
 }
 
 // ownable says which fields writers of a door may own, for each version.
@@ -113,20 +120,6 @@ func managerName(named string, r *http.Request) string {
 		}
 	}
 	return b.String()
-}
-
-// manage attributes what the call changes from live (nil: the object is new) to its field manager. Both objects are of
-// the hub version; live is left as it is.
-func (c *call) manage(live, obj registry.Object) (registry.Object, error) {
-	m, err := c.s.managers.of(c)
-	if err != nil {
-		return nil, err
-	}
-	if live == nil {
-		live = c.row.New()
-	}
-	out := m.UpdateNoErrors(shallowCopy(live), obj, managerName(c.fieldManager, c.r))
-	return out.(registry.Object), nil
 }
 
 // shallowCopy copies the object itself but not what it points to: enough to set fields of its metadata.

@@ -30,6 +30,7 @@ type Server struct {
 	registry  *registry.Registry
 	admission admission.Chain
 	managers  fieldManagers
+	outlines  outlines
 	deflaters deflaters
 	streams   streams
 	health    *health

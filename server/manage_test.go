@@ -1,0 +1,174 @@
+package server
+
+import (
+	"math/rand"
+	"net/http"
+	"reflect"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/randfill"
+
+	"github.com/knarr-dev/knarr/registry"
+)
+
+// rowsOf are the rows on which field management is tried: lists by key, sets, maps, atomic parts.
+func rowsOf(t *testing.T) map[string]*registry.Resource {
+	rows := map[string]*registry.Resource{}
+	for _, r := range registry.Builtin() {
+		switch r.Kind {
+		case "Pod", "Deployment", "Service", "ConfigMap", "NetworkPolicy", "PersistentVolume", "Node":
+			rows[r.Kind] = r
+		}
+	}
+	if len(rows) != 7 {
+		t.Fatalf("found %d rows", len(rows))
+	}
+	return rows
+}
+
+func callFor(s *Server, row *registry.Resource) *call {
+	r, _ := http.NewRequest("POST", "/", nil)
+	return &call{Request: &Request{row: row, version: row.Hub()}, s: s, r: r, fieldManager: "tester"}
+}
+
+// filler makes objects with few items in every list, so that keys collide now and then.
+func filler(seed int64) *randfill.Filler {
+	return randfill.NewWithSeed(seed).NilChance(.5).NumElements(1, 2).MaxDepth(12).Funcs(
+		func(q *resource.Quantity, c randfill.Continue) {
+			*q = *resource.NewQuantity(int64(c.Intn(5)), resource.DecimalSI)
+		},
+		func(i *intstr.IntOrString, c randfill.Continue) { *i = intstr.FromInt32(int32(c.Intn(3))) },
+		func(t *metav1.Time, c randfill.Continue) { *t = metav1.Unix(int64(c.Intn(1e9)), 0) },
+		func(t *metav1.MicroTime, c randfill.Continue) {
+			*t = metav1.MicroTime{Time: metav1.Unix(int64(c.Intn(1e9)), 0).Time}
+		},
+		func(s *string, c randfill.Continue) { *s = string(rune('a' + c.Intn(4))) },
+		func(p *int32, c randfill.Continue) { *p = int32(c.Intn(3)) },
+		func(m *[]metav1.ManagedFieldsEntry, c randfill.Continue) { *m = nil },
+		func(d *corev1.ResourceRequirements, c randfill.Continue) { c.FillNoCustom(d); d.Claims = nil },
+	)
+}
+
+func random(row *registry.Resource, f *randfill.Filler) registry.Object {
+	o := row.New()
+	f.Fill(o)
+	o.GetObjectKind().SetGroupVersionKind(row.New().GetObjectKind().GroupVersionKind())
+	o.SetManagedFields(nil)
+	return o
+}
+
+// owned strips the time, which is that of the call.
+func owned(o registry.Object) []metav1.ManagedFieldsEntry {
+	var out []metav1.ManagedFieldsEntry
+	for _, e := range o.GetManagedFields() {
+		e.Time = nil
+		out = append(out, e)
+	}
+	return out
+}
+
+func TestObjectsOfOneOutlineOwnTheSameFields(t *testing.T) {
+	for kind, row := range rowsOf(t) {
+		s := &Server{}
+		c := callFor(s, row)
+		m, err := s.managers.of(c)
+		if err != nil || m.typed == nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		shared := 0
+		for seed := range int64(60) {
+			o := random(row, filler(seed))
+			o.SetUID("")
+			o.SetCreationTimestamp(metav1.Time{})
+			for range 2 { // the second comes from what was remembered of the first
+				want := m.UpdateNoErrors(row.New(), o.DeepCopyObject(), "tester").(registry.Object)
+				got, err := c.manageNew(o.DeepCopyObject().(registry.Object))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d := cmp.Diff(owned(want), owned(got)); d != "" {
+					t.Fatalf("%s, seed %d: field manager and outline differ (-want +got):\n%s", kind, seed, d)
+				}
+			}
+			shared += len(s.outlines.known)
+		}
+		if shared == 0 {
+			t.Errorf("%s: no outline was remembered", kind)
+		}
+	}
+}
+
+func TestOutlineIgnoresValues(t *testing.T) {
+	row := rowsOf(t)["Pod"]
+	s := &Server{}
+	m, err := s.managers.of(callFor(s, row))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := func(name, image, value string) []byte {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": value}},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: image, Env: []corev1.EnvVar{{Name: "E", Value: value}}}}}}
+		return outlineOf(m.typed, reflect.ValueOf(p).Elem())
+	}
+	if a, b := pod("a", "i:1", "x"), pod("b", "i:2", "y"); string(a) != string(b) {
+		t.Errorf("pods of one template differ in outline:\n%q\n%q", a, b)
+	}
+	q := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{"app": "x"}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "other", Image: "i:1", Env: []corev1.EnvVar{{Name: "E", Value: "x"}}}}}}
+	if string(outlineOf(m.typed, reflect.ValueOf(q).Elem())) == string(pod("a", "i:1", "x")) {
+		t.Error("containers of different names have the same outline")
+	}
+}
+
+func TestTrimmedObjectsChangeHandsAlike(t *testing.T) {
+	for kind, row := range rowsOf(t) {
+		s := &Server{}
+		c := callFor(s, row)
+		m, err := s.managers.of(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seed := range int64(60) {
+			rnd := rand.New(rand.NewSource(seed))
+			live := random(row, filler(seed))
+			live = m.UpdateNoErrors(row.New(), live, "creator").(registry.Object)
+			live.SetUID("u")
+			next := live.DeepCopyObject().(registry.Object)
+			other := random(row, filler(seed+1000))
+			if rnd.Intn(2) == 0 {
+				next.SetLabels(other.GetLabels())
+			}
+			if rnd.Intn(2) == 0 { // a part of the spec comes from elsewhere
+				mix(rnd, reflect.ValueOf(next).Elem(), reflect.ValueOf(other).Elem())
+			}
+			want := m.UpdateNoErrors(shallowCopy(live), next.DeepCopyObject(), "tester").(registry.Object)
+			got, err := c.manage(live, next.DeepCopyObject().(registry.Object))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(owned(want), owned(got)); d != "" {
+				t.Fatalf("%s, seed %d: whole and trimmed objects differ (-whole +trimmed):\n%s", kind, seed, d)
+			}
+		}
+	}
+}
+
+// mix takes some fields of a struct's parts from another.
+func mix(rnd *rand.Rand, to, from reflect.Value) {
+	for i := range to.NumField() {
+		name := to.Type().Field(i).Name
+		if name == "TypeMeta" || name == "ObjectMeta" {
+			continue
+		}
+		if to.Field(i).Kind() == reflect.Struct && transparent(to.Field(i).Type()) {
+			mix(rnd, to.Field(i), from.Field(i))
+		} else if rnd.Intn(4) == 0 {
+			to.Field(i).Set(from.Field(i))
+		}
+	}
+}
