@@ -18,6 +18,7 @@ func resourceSlice() *Resource {
 			Group: resourcev1.GroupName, Plural: "resourceslices", Singular: "resourceslice", Kind: "ResourceSlice",
 			Prefix: "resourceslices", Versions: []Version{{Name: "v1"}}, DeleteReturnsObject: true,
 			ValidateName: apivalidation.NameIsDNSSubdomain,
+			UnknownField: "Kind=ResourceSlice: %s, field label not supported for resource.k8s.io/v1",
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
 				textColumn("Node", doc(resourcev1.ResourceSliceSpec{}, "nodeName")),

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"reflect"
 	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -27,7 +28,7 @@ func mutatingWebhookConfiguration() *Resource {
 			}
 		},
 		Prepare: func(_ *Write, c, old *admissionv1.MutatingWebhookConfiguration) {
-			bumpGeneration(c, old, old != nil && !equal(c.Webhooks, old.Webhooks))
+			bumpGeneration(c, old, old != nil && !reflect.DeepEqual(c.Webhooks, old.Webhooks)) // an empty list is not none
 		},
 		Validate: func(w *Write, c, old *admissionv1.MutatingWebhookConfiguration) field.ErrorList {
 			if old == nil {
@@ -54,7 +55,7 @@ func validatingWebhookConfiguration() *Resource {
 			}
 		},
 		Prepare: func(_ *Write, c, old *admissionv1.ValidatingWebhookConfiguration) {
-			bumpGeneration(c, old, old != nil && !equal(c.Webhooks, old.Webhooks))
+			bumpGeneration(c, old, old != nil && !reflect.DeepEqual(c.Webhooks, old.Webhooks)) // an empty list is not none
 		},
 		Validate: func(w *Write, c, old *admissionv1.ValidatingWebhookConfiguration) field.ErrorList {
 			hooks := asMutatingWebhooks(c.Webhooks)
