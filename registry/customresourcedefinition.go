@@ -29,7 +29,7 @@ func customResourceDefinition() *Resource {
 			ShortNames: []string{"crd", "crds"}, Categories: []string{"api-extensions"},
 			Prefix: apiextensionsv1.GroupName + "/customresourcedefinitions", Versions: []Version{{Name: "v1"}},
 			StoredVersion: "v1beta1", StoredJSON: true, Stored: storedDefinition, Older: readDefinition,
-			RequireRevision: true, UpdateMeta: NoRules, PlainFinalizers: true, Reset: []string{"status"},
+			RequireRevision: true, MarkFirst: true, UpdateMeta: NoRules, PlainFinalizers: true, Reset: []string{"status"},
 		},
 		Default:  defaultDefinition,
 		Prepare:  prepareDefinition,

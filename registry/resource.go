@@ -53,7 +53,7 @@ type Resource struct {
 	CreateOnUpdate bool
 	// RequireRevision refuses an update that carries no resourceVersion.
 	RequireRevision bool
-	// MarkFirst has a first DELETE only mark the object, whatever holds it (a namespace).
+	// MarkFirst has a first DELETE only mark the object, whatever holds it (namespaces, definitions).
 	MarkFirst bool
 	// DeleteReturnsObject makes DELETE answer with the deleted object in place of a Status.
 	DeleteReturnsObject bool

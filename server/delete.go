@@ -282,9 +282,9 @@ func (c *call) shorten(obj registry.Object, asked *int64) (graceful, pending boo
 	return true, false
 }
 
-// markNow marks an object that only its finalizers hold.
+// markNow marks an object that only its finalizers hold. To be marked first is no change of what is wanted.
 func (c *call) markNow(obj registry.Object) {
-	if obj.GetDeletionTimestamp() == nil && obj.GetGeneration() > 0 {
+	if obj.GetDeletionTimestamp() == nil && obj.GetGeneration() > 0 && !c.row.MarkFirst {
 		obj.SetGeneration(obj.GetGeneration() + 1)
 	}
 	if at := obj.GetDeletionTimestamp(); at == nil || at.After(c.now) {

@@ -63,13 +63,20 @@ func (f *fieldManagers) of(c *call) (*doorManager, error) {
 }
 
 // typesOf reads objects as typed values by client-go's schemas, and returns an empty one. The few kinds that have no
-// schema there (reviews, Scale) are read without: every list is atomic.
+// schema there are read by that of their group's OpenAPI document, or (Scale, Binding) without: every list is atomic.
 func (f *fieldManagers) typesOf(kind schema.GroupVersionKind) (managedfields.TypeConverter, *typed.TypedValue) {
 	f.once.Do(func() { f.schemas = applyconfigurations.NewTypeConverter(scheme.Scheme) })
 	if probe, err := scheme.Scheme.New(kind); err == nil {
 		probe.GetObjectKind().SetGroupVersionKind(kind)
 		if empty, err := f.schemas.ObjectToTyped(probe); err == nil {
 			return f.schemas, empty
+		}
+	}
+	probe := &unstructured.Unstructured{}
+	probe.SetGroupVersionKind(kind)
+	if types := documentTypes(kind.GroupVersion()); types != nil {
+		if empty, err := types.ObjectToTyped(probe); err == nil {
+			return types, empty
 		}
 	}
 	return managedfields.NewDeducedTypeConverter(), nil
