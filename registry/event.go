@@ -56,7 +56,7 @@ func eventKind() Kind[*corev1.Event] {
 	return Kind[*corev1.Event]{
 		Resource: Resource{
 			Plural: "events", Singular: "event", Kind: "Event", ShortNames: []string{"ev"},
-			Namespaced: true, Prefix: "events", Uncached: true, CreateOnUpdate: true,
+			Namespaced: true, Prefix: "events", Uncached: true, CreateOnUpdate: true, NoDependents: true,
 			Columns: []metav1.TableColumnDefinition{
 				textColumn("Last Seen", about("lastTimestamp")),
 				textColumn("Type", about("type")),

@@ -59,6 +59,8 @@ type Resource struct {
 	DeleteReturnsObject bool
 	// OrphanByDefault is the propagation of a DELETE that asks for none.
 	OrphanByDefault bool
+	// NoDependents says that nothing can depend on the objects (events): a DELETE's propagation means nothing.
+	NoDependents bool
 	// OrphanWarning is sent with the answer to such a DELETE.
 	OrphanWarning string
 	// FieldAnnotations stand for fields of former versions: the metadata that is shown alone, in tables and

@@ -323,6 +323,8 @@ func wantedFinalizers(row *registry.Resource, obj registry.Object, o *metav1.Del
 // else what the resource does by default.
 func propagation(row *registry.Resource, finalizers []string, o *metav1.DeleteOptions) (orphan, foreground bool) {
 	switch {
+	case row.NoDependents:
+		return false, false
 	case o.OrphanDependents != nil:
 		return *o.OrphanDependents, false
 	case o.PropagationPolicy != nil:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,6 +27,24 @@ func statusOf(err error) *metav1.Status {
 		s.Code = http.StatusInternalServerError
 	}
 	return &s
+}
+
+// named makes an error speak of the resource as the URL does, where its objects are kept under another group's name.
+func (q *Request) named(err error) error {
+	var status *apierrors.StatusError
+	if q.row == nil || !q.row.CoreKind || !errors.As(err, &status) {
+		return err
+	}
+	d := status.ErrStatus.Details
+	if d == nil || d.Kind != q.row.Plural || d.Group != "" {
+		return err
+	}
+	out := &apierrors.StatusError{ErrStatus: *status.ErrStatus.DeepCopy()}
+	out.ErrStatus.Details.Group = q.row.Group
+	short := fmt.Sprintf("%s %q", q.row.Plural, d.Name)
+	long := fmt.Sprintf("%s %q", q.row.GroupResource(), d.Name)
+	out.ErrStatus.Message = strings.Replace(out.ErrStatus.Message, short, long, 1)
+	return out
 }
 
 func statusType() metav1.TypeMeta { return metav1.TypeMeta{Kind: "Status", APIVersion: "v1"} }

@@ -166,7 +166,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := s.serveResource(w, r, a); err != nil && !errors.Is(err, context.Canceled) {
-		writeError(w, r, err)
+		writeError(w, r, q.named(err))
 	}
 }
 
