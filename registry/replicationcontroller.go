@@ -7,7 +7,7 @@ import (
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -64,7 +64,7 @@ func replicationControllerName(name string, asPrefix bool) []string {
 	if asPrefix {
 		return nil
 	}
-	return apivalidation.NameIsDNSSubdomain(name, false)
+	return content.IsDNS1123Subdomain(name)
 }
 
 // defaultReplicationController selects by the template's labels, and carries them, where nothing else is said.

@@ -30,7 +30,7 @@ type call struct {
 	fieldValidation string
 	dryRun          bool
 	unasked         bool // made by a hook: admission was asked about the request that it serves
-	warned          map[string]bool
+	warnings        warnings
 }
 
 // kind is the kind in the version of the URL.
@@ -104,16 +104,8 @@ func (c *call) complete(o registry.Object) {
 	}
 }
 
-// warn adds a Warning header to the answer, once for each text.
-func (c *call) warn(text string) {
-	if c.warned == nil {
-		c.warned = map[string]bool{}
-	}
-	if !c.warned[text] {
-		c.warned[text] = true
-		addWarning(c.w, text)
-	}
-}
+// warn adds a Warning header to the answer.
+func (c *call) warn(text string) { c.warnings.add(c.w.Header(), text) }
 
 // write is what the row's hooks may know of this request.
 func (c *call) write(verb string) *registry.Write {
