@@ -11,17 +11,23 @@ type chunks struct {
 	w      io.Writer
 	buf    []byte
 	err    error
+	pool   *chunkPool
 	pooled *[]byte
 }
 
 const chunkSize = 128 * 1024
 
-// chunkBuffers are shared by all answers; a buffer is held only while one is being written.
-var chunkBuffers = sync.Pool{New: func() any { b := make([]byte, 0, chunkSize); return &b }}
+// chunkPool keeps the buffers that all answers share; one is held only while an answer is being written.
+type chunkPool struct{ buffers sync.Pool }
 
-func newChunks(w io.Writer) *chunks {
-	pooled := chunkBuffers.Get().(*[]byte)
-	return &chunks{w: w, buf: (*pooled)[:0], pooled: pooled}
+// to returns an empty chunk that is written to w when it is full.
+func (p *chunkPool) to(w io.Writer) *chunks {
+	pooled, _ := p.buffers.Get().(*[]byte)
+	if pooled == nil {
+		b := make([]byte, 0, chunkSize)
+		pooled = &b
+	}
+	return &chunks{w: w, buf: (*pooled)[:0], pool: p, pooled: pooled}
 }
 
 // Write never fails; flush tells whether a write to the client did.
@@ -51,6 +57,6 @@ func (c *chunks) flush() error {
 
 // free gives the buffer back.
 func (c *chunks) free() {
-	chunkBuffers.Put(c.pooled)
+	c.pool.buffers.Put(c.pooled)
 	c.buf, c.pooled = nil, nil
 }

@@ -243,7 +243,7 @@ func (lw *listWriter) write(size int, head, tail, sep []byte, l *store.List) err
 }
 
 func (lw *listWriter) writePlain(w io.Writer, head, tail, sep []byte, l *store.List) error {
-	out := newChunks(w)
+	out := lw.c.s.chunks.to(w)
 	defer out.free()
 	out.Write(head)
 	first := true
@@ -268,7 +268,7 @@ func (lw *listWriter) writePlain(w io.Writer, head, tail, sep []byte, l *store.L
 // writeBlocks writes the answer compressed, block by block, each compressed at most once while none of its objects
 // change.
 func (lw *listWriter) writeBlocks(w io.Writer, head, tail, sep []byte, l *store.List) error {
-	out := newChunks(w)
+	out := lw.c.s.chunks.to(w)
 	defer out.free()
 	z := newGzipStream(out)
 	pool := &lw.c.s.deflaters

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/knarr-dev/knarr/registry"
@@ -34,6 +35,11 @@ func (c *call) manage(live, obj registry.Object) (registry.Object, error) {
 		obj.SetManagedFields(live.GetManagedFields())
 		return obj, nil
 	}
+	if c.sub == nil && (len(obj.GetManagedFields()) == 0 || sameManagers(live, obj)) {
+		// The old object's managers are read from the new one as well: the field manager would look at them twice.
+		after.SetManagedFields(live.GetManagedFields())
+		before.SetManagedFields(nil)
+	}
 	managed := m.UpdateNoErrors(before, after, name).(registry.Object)
 	obj.SetManagedFields(managed.GetManagedFields())
 	return obj, nil
@@ -52,7 +58,7 @@ func (c *call) manageNew(obj registry.Object) (registry.Object, error) {
 	d := door{c.row, c.version.Name, c.Subresource}
 	var outline []byte
 	if m.typed != nil && c.version.FromHub == nil && len(obj.GetManagedFields()) == 0 {
-		outline = outlineOf(m.typed, reflect.ValueOf(obj).Elem())
+		outline = c.s.outlines.of(m.typed, reflect.ValueOf(obj).Elem())
 	}
 	name := managerName(c.fieldManager, c.r)
 	if outline != nil {
@@ -95,7 +101,7 @@ func trim(a, b reflect.Value) (same bool) {
 		case f.Name == "TypeMeta", f.Name == "UID", f.Name == "ManagedFields", f.Name == "ResourceVersion":
 		case f.Type.Kind() == reflect.Struct && transparent(f.Type):
 			same = trim(x, y) && same
-		case reflect.DeepEqual(x.Interface(), y.Interface()):
+		case alike(x, y):
 			x.SetZero()
 			y.SetZero()
 		default:
@@ -103,6 +109,60 @@ func trim(a, b reflect.Value) (same bool) {
 		}
 	}
 	return same
+}
+
+// alike reports whether two values of one type are the same on the wire. Quantities and times are compared by what they
+// show, not by how they are kept: those that were decoded from different formats differ in that.
+func alike(x, y reflect.Value) bool {
+	switch x.Kind() {
+	case reflect.Pointer:
+		return x.IsNil() == y.IsNil() && (x.IsNil() || alike(x.Elem(), y.Elem()))
+	case reflect.Slice:
+		if x.IsNil() != y.IsNil() || x.Len() != y.Len() {
+			return false
+		}
+		for i := range x.Len() {
+			if !alike(x.Index(i), y.Index(i)) {
+				return false
+			}
+		}
+		return true
+	case reflect.Map:
+		if x.IsNil() != y.IsNil() || x.Len() != y.Len() {
+			return false
+		}
+		for it := x.MapRange(); it.Next(); {
+			if other := y.MapIndex(it.Key()); !other.IsValid() || !alike(it.Value(), other) {
+				return false
+			}
+		}
+		return true
+	case reflect.Struct:
+		return alikeStructs(x, y)
+	case reflect.Interface:
+		return reflect.DeepEqual(x.Interface(), y.Interface())
+	}
+	return x.Equal(y)
+}
+
+func alikeStructs(x, y reflect.Value) bool {
+	switch a := x.Interface().(type) {
+	case resource.Quantity:
+		b := y.Interface().(resource.Quantity)
+		return a.String() == b.String()
+	case metav1.Time:
+		b := y.Interface().(metav1.Time)
+		return a.Equal(&b)
+	}
+	if !transparent(x.Type()) {
+		return reflect.DeepEqual(x.Interface(), y.Interface())
+	}
+	for i := range x.NumField() {
+		if !alike(x.Field(i), y.Field(i)) {
+			return false
+		}
+	}
+	return true
 }
 
 // transparent reports whether a struct is made of fields that JSON shows; times and quantities are not.

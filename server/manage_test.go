@@ -113,14 +113,14 @@ func TestOutlineIgnoresValues(t *testing.T) {
 	pod := func(name, image, value string) []byte {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": value}},
 			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: image, Env: []corev1.EnvVar{{Name: "E", Value: value}}}}}}
-		return outlineOf(m.typed, reflect.ValueOf(p).Elem())
+		return s.outlines.of(m.typed, reflect.ValueOf(p).Elem())
 	}
 	if a, b := pod("a", "i:1", "x"), pod("b", "i:2", "y"); string(a) != string(b) {
 		t.Errorf("pods of one template differ in outline:\n%q\n%q", a, b)
 	}
 	q := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{"app": "x"}},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "other", Image: "i:1", Env: []corev1.EnvVar{{Name: "E", Value: "x"}}}}}}
-	if string(outlineOf(m.typed, reflect.ValueOf(q).Elem())) == string(pod("a", "i:1", "x")) {
+	if string(s.outlines.of(m.typed, reflect.ValueOf(q).Elem())) == string(pod("a", "i:1", "x")) {
 		t.Error("containers of different names have the same outline")
 	}
 }

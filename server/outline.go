@@ -23,6 +23,7 @@ import (
 type outlines struct {
 	mu    sync.Mutex
 	known map[door]map[string][]byte
+	names fieldNames
 }
 
 // maxOutlines bounds what is remembered of one door; beyond, it begins anew.
@@ -50,12 +51,13 @@ func (o *outlines) put(d door, outline, owned []byte) {
 // An outliner draws outlines by the schema that field management goes by.
 type outliner struct {
 	schema *schema.Schema
+	names  *fieldNames
 	out    []byte
 }
 
-// outlineOf draws the outline of an object that t reads as a typed value; v is the object's struct.
-func outlineOf(t *typed.TypedValue, v reflect.Value) []byte {
-	d := outliner{schema: t.Schema(), out: make([]byte, 0, 1024)}
+// of draws the outline of an object that t reads as a typed value; v is the object's struct.
+func (o *outlines) of(t *typed.TypedValue, v reflect.Value) []byte {
+	d := outliner{schema: t.Schema(), names: &o.names, out: make([]byte, 0, 1024)}
 	d.draw(v, t.TypeRef())
 	return d.out
 }
@@ -102,28 +104,38 @@ func (d *outliner) text(s string) {
 // fields adds a struct: for each field whether it is set, and the outline of what is. Fields of embedded structs that
 // JSON shows in line count as the struct's own.
 func (d *outliner) fields(v reflect.Value, m *schema.Map) {
-	t := v.Type()
-	for i := range t.NumField() {
-		f, value := t.Field(i), v.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	for i, name := range d.names.of(v.Type()) {
+		value := v.Field(i)
 		if value.IsZero() {
 			d.out = append(d.out, 0)
 			continue
 		}
 		d.out = append(d.out, 1)
 		switch field, known := m.FindField(name); {
-		case name == "" && f.Anonymous:
-			if value.Kind() == reflect.Struct {
-				d.fields(value, m)
-			} else {
-				d.whole(value)
-			}
+		case name == "" && value.Kind() == reflect.Struct:
+			d.fields(value, m)
 		case known:
 			d.draw(value, field.Type)
 		default:
 			d.whole(value)
 		}
 	}
+}
+
+// fieldNames remembers what the fields of structs are called: reflection is slow to tell.
+type fieldNames struct{ types sync.Map } // reflect.Type -> []string
+
+// of are the names of a struct's fields in JSON; empty for embedded structs that JSON shows in line.
+func (n *fieldNames) of(t reflect.Type) []string {
+	if known, ok := n.types.Load(t); ok {
+		return known.([]string)
+	}
+	names := make([]string, t.NumField())
+	for i := range names {
+		names[i], _, _ = strings.Cut(t.Field(i).Tag.Get("json"), ",")
+	}
+	n.types.Store(t, names)
+	return names
 }
 
 // keys adds a map's keys, in order, each with its value's outline.
@@ -161,27 +173,11 @@ func (d *outliner) member(item reflect.Value, key string) {
 	for item.Kind() == reflect.Pointer {
 		item = item.Elem()
 	}
-	t := item.Type()
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == key && f.Type.Kind() == reflect.String {
-			d.text(item.Field(i).String())
-			return
-		}
-		if name == key {
-			d.whole(item.Field(i))
-			return
-		}
-		if name == "" && f.Anonymous && f.Type.Kind() == reflect.Struct {
-			if _, ok := f.Type.FieldByName(exported(key)); ok {
-				d.member(item.Field(i), key)
-				return
-			}
-		}
+	if i := slices.Index(d.names.of(item.Type()), key); i >= 0 && item.Field(i).Kind() == reflect.String {
+		d.text(item.Field(i).String())
+	} else if i >= 0 {
+		d.whole(item.Field(i))
+	} else {
+		d.whole(item) // the key stands in a struct in line: everything may matter
 	}
-	d.whole(item)
 }
-
-// exported is the Go name that a JSON name most likely stands for.
-func exported(name string) string { return strings.ToUpper(name[:1]) + name[1:] }

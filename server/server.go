@@ -32,6 +32,7 @@ type Server struct {
 	managers  fieldManagers
 	outlines  outlines
 	deflaters deflaters
+	chunks    chunkPool
 	streams   streams
 	health    *health
 	metrics   *metrics

@@ -20,7 +20,7 @@ func (c *call) stream(produce func(io.Writer) error) error {
 		return nil
 	}
 	s := &streamed{c: c}
-	out := newChunks(s)
+	out := c.s.chunks.to(s)
 	defer out.free()
 	if err := produce(out); err != nil {
 		if s.begun {

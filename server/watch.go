@@ -136,7 +136,7 @@ func (c *call) endWatch(frames *frameWriter, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}
-	out := newChunks(c.w)
+	out := c.s.chunks.to(c.w)
 	defer out.free()
 	frames.fail(out, statusOf(err))
 	return out.flush()
@@ -146,12 +146,13 @@ func (c *call) endWatch(frames *frameWriter, err error) error {
 type frameWriter struct {
 	encoding
 	form   Form
+	chunks *chunkPool
 	render func(store.Event) ([]byte, error) // the shaped object of an event; nil for whole objects
 }
 
 // frames is the writer for the form that the call negotiated.
 func (c *call) frames() (*frameWriter, error) {
-	f := &frameWriter{encoding: c.encoding(), form: c.form}
+	f := &frameWriter{encoding: c.encoding(), form: c.form, chunks: &c.s.chunks}
 	switch c.form.Shape {
 	case Table:
 		t, err := c.newTableWriter()
@@ -167,7 +168,7 @@ func (c *call) frames() (*frameWriter, error) {
 
 // write writes events to the client, gathered into large writes.
 func (f *frameWriter) write(w http.ResponseWriter, events []store.Event) error {
-	out := newChunks(w)
+	out := f.chunks.to(w)
 	defer out.free()
 	for _, e := range events {
 		if err := f.event(out, e); err != nil {
