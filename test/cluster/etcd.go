@@ -8,6 +8,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 )
 
 // StartEtcd runs an etcd of its own, as an external cluster is, and returns its address and a client.
@@ -25,7 +26,7 @@ func StartEtcd(t testing.TB) (string, *clientv3.Client) {
 		process.Process.Kill()
 		process.Wait() // killed: the error says so
 	})
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: readyAfter})
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: readyAfter, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
