@@ -78,6 +78,12 @@ func (c *call) alsoKinds() []schema.GroupVersionKind {
 // function, and the client gets what that returns.
 func (c *call) answer(obj registry.Object, o *metav1.CreateOptions) error {
 	w := c.write("create")
+	var err error
+	if c.sub == nil {
+		if obj, err = c.manage(nil, obj); err != nil {
+			return err
+		}
+	}
 	attributes := c.attributes(admission.Create, obj, nil, o)
 	if err := c.s.admission.Mutate(c.ctx(), attributes); err != nil {
 		return err
@@ -86,7 +92,6 @@ func (c *call) answer(obj registry.Object, o *metav1.CreateOptions) error {
 		return err
 	}
 	var out runtime.Object
-	var err error
 	if c.sub != nil {
 		out, err = c.sub.Create(c.ctx(), w, c.Name, obj)
 	} else {

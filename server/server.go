@@ -69,6 +69,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	s.db = s.storage.db
 	s.registry = registry.New(s.db, registry.Builtin())
 	s.registry.Network = network
+	s.registry.Authorizer, s.registry.Authenticator = s.authorizer, s.security.tokens
 	if s.registry.Kubelet, err = s.security.kubelet(&config); err != nil {
 		return nil, err
 	}
