@@ -89,7 +89,7 @@ func (r *Registry) replace(ctx context.Context, row *Resource, door string, key 
 		finish(false) // of the round before
 		finish = func(bool) {}
 		if current == nil {
-			return store.Outcome{}, apierrors.NewNotFound(row.ErrorResource(), key.Name)
+			return store.Outcome{}, apierrors.NewNotFound(row.GroupResource(), key.Name)
 		}
 		old, err := current.Object()
 		if err != nil {
@@ -125,7 +125,7 @@ func (r *Registry) Delete(ctx context.Context, row *Resource, key store.Key, wan
 	_, err := r.Store(row.Group, row.Plural).Update(ctx, key, func(current *store.Entry) (store.Outcome, error) {
 		gone = nil
 		if current == nil {
-			return store.Outcome{}, apierrors.NewNotFound(row.ErrorResource(), key.Name)
+			return store.Outcome{}, apierrors.NewNotFound(row.GroupResource(), key.Name)
 		}
 		obj, err := current.Object()
 		if err != nil || wanted != nil && !wanted(obj) {

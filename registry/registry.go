@@ -147,7 +147,7 @@ func (r *Registry) Store(group, plural string) *store.Store {
 // storage is what the store has to know of the row.
 func (r *Resource) storage() store.Config {
 	return store.Config{
-		Resource: r.ErrorResource(), Kind: r.StoredKind(), Prefix: r.Prefix, Namespaced: r.Namespaced, JSON: r.StoredJSON,
+		Resource: r.GroupResource(), Kind: r.StoredKind(), Prefix: r.Prefix, Namespaced: r.Namespaced, JSON: r.StoredJSON,
 		New: r.New, Older: r.Older, Stored: r.Stored, Restore: r.Restore, Fields: r.Fields, Uncached: r.Uncached,
 	}
 }

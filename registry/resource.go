@@ -214,14 +214,9 @@ func StandardVerbs() []string {
 	return []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 }
 
-// GroupResource tells the resource from all others.
+// GroupResource tells the resource from all others, in errors too.
 func (r *Resource) GroupResource() schema.GroupResource {
 	return schema.GroupResource{Group: r.Group, Resource: r.Plural}
-}
-
-// ErrorResource names the resource in errors.
-func (r *Resource) ErrorResource() schema.GroupResource {
-	return r.group().WithResource(r.Plural).GroupResource()
 }
 
 // GroupKind names the kind in errors.

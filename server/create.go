@@ -184,7 +184,7 @@ func (c *call) mustNotExist(ctx context.Context, key store.Key) error {
 	entry, err := c.store().Get(ctx, key, "")
 	switch {
 	case err == nil:
-		return c.existsBeside(entry, apierrors.NewAlreadyExists(c.row.ErrorResource(), key.Name))
+		return c.existsBeside(entry, apierrors.NewAlreadyExists(c.row.GroupResource(), key.Name))
 	case apierrors.IsNotFound(err):
 		return nil
 	}
@@ -206,7 +206,7 @@ func (c *call) existsBeside(entry *store.Entry, exists error) error {
 	if err != nil || obj.GetDeletionTimestamp() == nil {
 		return exists
 	}
-	status = apierrors.NewAlreadyExists(c.row.ErrorResource(), entry.Name)
+	status = apierrors.NewAlreadyExists(c.row.GroupResource(), entry.Name)
 	status.ErrStatus.Message = "object is being deleted: " + status.ErrStatus.Message
 	return status
 }

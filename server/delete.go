@@ -115,7 +115,7 @@ func (c *call) remove(ctx context.Context, key store.Key, o *metav1.DeleteOption
 	var written bool // the mark
 	decide := func(current *store.Entry) (store.Outcome, error) {
 		if current == nil {
-			return store.Outcome{}, apierrors.NewNotFound(c.row.ErrorResource(), key.Name)
+			return store.Outcome{}, apierrors.NewNotFound(c.row.GroupResource(), key.Name)
 		}
 		old, err := current.Object()
 		if err != nil {

@@ -23,5 +23,5 @@ func generateNameError(err error, generated bool, base string, row *registry.Res
 	if err == nil || !generated || !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	return apierrors.NewGenerateNameConflict(row.ErrorResource(), base, 1)
+	return apierrors.NewGenerateNameConflict(row.GroupResource(), base, 1)
 }

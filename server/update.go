@@ -118,7 +118,7 @@ func (c *call) change(ch change) (entry *store.Entry, obj registry.Object, creat
 		finish, deleted = func(bool) {}, false
 		if created = current == nil; created {
 			if !ch.create {
-				return store.Outcome{}, apierrors.NewNotFound(c.row.ErrorResource(), c.Name)
+				return store.Outcome{}, apierrors.NewNotFound(c.row.GroupResource(), c.Name)
 			}
 			obj, finish, err = c.replaceNothing(ctx, ch)
 		} else {
@@ -257,7 +257,7 @@ const optimisticLock = "the object has been modified; please apply your changes 
 
 // checkPreconditions compares the identity and revision that the client's object names with those of the stored one.
 func (c *call) checkPreconditions(obj, old registry.Object, uid ktypes.UID) error {
-	gr := c.row.ErrorResource()
+	gr := c.row.GroupResource()
 	if c.patching == "" && uid != "" && uid != old.GetUID() {
 		return c.otherUID(uid, old.GetUID())
 	}
