@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"strconv"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -20,20 +18,15 @@ const compactKey = "compact_rev_key"
 
 const (
 	compactEvery = 5 * time.Minute
-	// compactBytes is written at most before the next compaction: a burst of changes must not fill the disk, and etcd's
-	// memory, for five minutes. compactAge is the least age of what is compacted then.
-	compactBytes = 64 << 20
-	compactAge   = 90 * time.Second
+	// An etcd in this process serves nobody else, and its file is this process's memory. It is also compacted whenever so
+	// many bytes have been written, to what is then so old: readers of the past have the rings and snapshots here.
+	compactBytes = 32 << 20
+	compactAge   = 20 * time.Second
+	compactTick  = 5 * time.Second
 )
 
 // compactor is what this server knows of compaction.
-type compactor struct {
-	compacted atomic.Int64
-	version   int64 // of the key, as last seen
-}
-
-// revision is the revision up to which etcd's history is known to be gone.
-func (c *compactor) revision() Revision { return Revision(c.compacted.Load()) }
+type compactor struct{ version int64 } // of the key, as last seen
 
 // mark remembers where etcd was at a moment.
 type mark struct {
@@ -42,17 +35,14 @@ type mark struct {
 	written  int64
 }
 
-// compact takes this server's turns until the DB is closed.
-func (db *DB) compact(every time.Duration) {
-	if every == 0 {
-		every = compactEvery
-	}
-	last := mark{at: time.Now(), revision: 0, written: db.history.written.Load()}
-	marks := []mark{}
-	for db.pause(min(every, 5*time.Second)) {
+// compact takes this server's turns until the DB is closed. bytes is what may be written between two; 0 sets no limit.
+func (db *DB) compact(every time.Duration, bytes int64) {
+	last := mark{at: time.Now(), written: db.history.written.Load()}
+	var marks []mark
+	for db.pause(min(every, compactTick)) {
 		now := mark{time.Now(), db.applied.Load(), db.history.written.Load()}
 		marks = append(marks, now)
-		target, due := nextCompaction(marks, last, now, every)
+		target, due := nextCompaction(marks, last, now, every, bytes)
 		if !due {
 			continue
 		}
@@ -67,13 +57,12 @@ func (db *DB) compact(every time.Duration) {
 }
 
 // nextCompaction decides whether it is time to compact, and to which revision: where etcd was one interval ago, or, when
-// much has been written, where it was when the oldest that readers may still want was current. 0 takes the turn without
-// compacting.
-func nextCompaction(marks []mark, last, now mark, every time.Duration) (target Revision, due bool) {
+// much has been written, a little while ago. 0 takes the turn without compacting.
+func nextCompaction(marks []mark, last, now mark, every time.Duration, bytes int64) (target Revision, due bool) {
 	age := every
 	switch {
 	case now.at.Sub(last.at) >= every:
-	case now.written-last.written >= compactBytes && now.at.Sub(last.at) >= compactAge:
+	case bytes > 0 && now.written-last.written >= bytes:
 		age = min(compactAge, every)
 	default:
 		return 0, false
@@ -84,7 +73,7 @@ func nextCompaction(marks []mark, last, now mark, every time.Duration) (target R
 		}
 		target = m.revision
 	}
-	return target, true
+	return target, target > 0 || age == every
 }
 
 // compactTo takes one turn.
@@ -102,9 +91,6 @@ func (db *DB) compactTo(target Revision) error {
 	if !response.Succeeded {
 		for _, kv := range response.Responses[0].GetResponseRange().Kvs {
 			db.compactor.version = kv.Version
-			if n, err := strconv.ParseInt(string(kv.Value), 10, 64); err == nil {
-				db.compactor.compacted.Store(n)
-			}
 		}
 		return nil
 	}
@@ -113,9 +99,8 @@ func (db *DB) compactTo(target Revision) error {
 		return nil
 	}
 	_, err = db.client.Compact(ctx, int64(target))
-	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
-		return err
+	if errors.Is(err, rpctypes.ErrCompacted) {
+		return nil
 	}
-	db.compactor.compacted.Store(int64(target))
-	return nil
+	return err
 }

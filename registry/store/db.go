@@ -48,17 +48,29 @@ type Options struct {
 	HistoryBytes int
 	// CompactEvery is the interval of etcd's compaction; 0 is five minutes, a negative one leaves it to others.
 	CompactEvery time.Duration
+	// CompactBytes compacts also after so many bytes were written; 0 is 32 MB for an etcd in process, else never.
+	CompactBytes int64
 }
 
-// New connects to etcd and starts to follow it. ctx bounds the first contact only; Close ends the DB. The client stays
-// the caller's.
-func New(ctx context.Context, o Options) (*DB, error) {
+func (o *Options) complete() {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
 	if o.HistoryBytes == 0 {
 		o.HistoryBytes = defaultHistory
 	}
+	if o.CompactEvery == 0 {
+		o.CompactEvery = compactEvery
+	}
+	if o.CompactBytes == 0 && o.Revision != nil {
+		o.CompactBytes = compactBytes
+	}
+}
+
+// New connects to etcd and starts to follow it. ctx bounds the first contact only; Close ends the DB. The client stays
+// the caller's.
+func New(ctx context.Context, o Options) (*DB, error) {
+	o.complete()
 	db := &DB{
 		client: o.Client, root: "/" + strings.Trim(o.Root, "/") + "/", revision: o.Revision, log: o.Log,
 		stores: map[string]*Store{}, history: history{budget: o.HistoryBytes},
@@ -78,7 +90,7 @@ func New(ctx context.Context, o Options) (*DB, error) {
 	db.tasks.Go(db.hurry)
 	db.tasks.Go(db.keepHistory)
 	if o.CompactEvery >= 0 {
-		db.tasks.Go(func() { db.compact(o.CompactEvery) })
+		db.tasks.Go(func() { db.compact(o.CompactEvery, o.CompactBytes) })
 	}
 	return db, nil
 }

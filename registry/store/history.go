@@ -61,7 +61,7 @@ func (db *DB) keepHistory() {
 			s.ring.drop(func(c *change, bytes int) bool {
 				return bytes > historySmall && now.Sub(c.at) > historyPeriod
 			})
-			s.past.expire(now, db.compactor.revision())
+			s.past.expire(now)
 		}
 	}
 }

@@ -23,7 +23,7 @@ type snapshot struct {
 
 const (
 	keptSnapshots  = 32
-	snapshotPeriod = 75 * time.Second // without use
+	snapshotPeriod = 2 * time.Minute // without use
 )
 
 // save keeps root as the collection at revision.
@@ -49,14 +49,11 @@ func (h *snapshots) nearest(revision Revision) (best snapshot, ok bool) {
 	return best, ok
 }
 
-// expire drops what has not been used for a while, and what etcd has compacted: pages of one list come within seconds of
-// each other, and a revision that is gone for one API server should be gone for all.
-func (h *snapshots) expire(now time.Time, compacted Revision) {
+// expire drops what has not been used for a while: pages of one list come within seconds of each other.
+func (h *snapshots) expire(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.list = slices.DeleteFunc(h.list, func(s snapshot) bool {
-		return s.revision < compacted || now.Sub(s.used) > snapshotPeriod
-	})
+	h.list = slices.DeleteFunc(h.list, func(s snapshot) bool { return now.Sub(s.used) > snapshotPeriod })
 }
 
 // at returns the collection as it was at a revision that the cache has reached.

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -39,6 +40,9 @@ type Etcd struct {
 	client *clientv3.Client
 	seen   *seen // nil when others may write too
 	keeper *keeper
+
+	closing sync.Once
+	closed  error // what Close returns
 }
 
 const (
@@ -85,7 +89,7 @@ func Start(c Config) (*Etcd, error) {
 		e.seen.note(server.Server.KV().Rev())
 		e.client.KV = e.seen
 	}
-	e.keeper = startKeeper(e.client, c.Quota, c.Log)
+	e.keeper = startKeeper(e.client, server.Server.Backend().Defrag, c.Quota, c.Log)
 	return e, nil
 }
 
@@ -130,13 +134,14 @@ func (e *Etcd) Snapshot(ctx context.Context, file string) error {
 	return writeSnapshot(ctx, e.client, file)
 }
 
-// Close stops the member. What was acknowledged is on disk.
+// Close stops the member; what was acknowledged is on disk. Closing it again does nothing.
 func (e *Etcd) Close() error {
-	e.keeper.stop()
-	err := e.client.Close()
-	e.server.Close()
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
+	e.closing.Do(func() {
+		e.keeper.stop()
+		if err := e.client.Close(); !errors.Is(err, context.Canceled) {
+			e.closed = err
+		}
+		e.server.Close()
+	})
+	return e.closed
 }

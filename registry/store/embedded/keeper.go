@@ -18,6 +18,7 @@ import (
 // writes while it runs, some ten milliseconds for a small file, so it is done early and only when it is worth it.
 type keeper struct {
 	client *clientv3.Client
+	defrag func() error // the client's own needs a part of etcd that is not there in process
 	quota  int64
 	log    *slog.Logger
 	cancel context.CancelFunc
@@ -32,9 +33,9 @@ const (
 	askPatience = 5 * time.Second
 )
 
-func startKeeper(client *clientv3.Client, quota int64, log *slog.Logger) *keeper {
+func startKeeper(client *clientv3.Client, defrag func() error, quota int64, log *slog.Logger) *keeper {
 	ctx, cancel := context.WithCancel(context.Background())
-	k := &keeper{client: client, quota: quota, log: log, cancel: cancel}
+	k := &keeper{client: client, defrag: defrag, quota: quota, log: log, cancel: cancel}
 	k.done.Go(func() { k.run(ctx) })
 	return k
 }
@@ -66,7 +67,7 @@ func (k *keeper) look(ctx context.Context) error {
 		return err
 	}
 	if wasteful(status.DbSize, status.DbSizeInUse) {
-		if _, err := k.client.Defragment(ctx, ""); err != nil {
+		if err := k.defrag(); err != nil {
 			return fmt.Errorf("defragment: %w", err)
 		}
 		if status, err = k.status(ctx); err != nil {

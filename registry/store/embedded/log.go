@@ -24,11 +24,17 @@ func quiet(message string, fields []zapcore.Field) bool {
 		"server has potential to be slow":
 		return true
 	}
-	// A database that is being made has no version yet; etcd tries again and succeeds.
 	return slices.ContainsFunc(fields, func(f zapcore.Field) bool {
 		err, ok := f.Interface.(error)
-		return ok && strings.Contains(err.Error(), "missing term information")
+		return ok && quietError(err.Error())
 	})
+}
+
+func quietError(text string) bool {
+	// A database that is being made has no version yet; etcd tries again and succeeds. What is under way when etcd is
+	// closed is cancelled.
+	return strings.Contains(text, "missing term information") || strings.Contains(text, "request cancelled") ||
+		strings.Contains(text, "context canceled")
 }
 
 func (c core) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }

@@ -1,0 +1,165 @@
+package embedded
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+func start(t *testing.T, c Config) *Etcd {
+	t.Helper()
+	c.NoSync = true
+	if c.Dir == "" {
+		c.Dir = filepath.Join(t.TempDir(), "etcd")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	e, err := Start(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Close() })
+	return e
+}
+
+func TestAHealthyStartIsQuiet(t *testing.T) {
+	var said strings.Builder
+	e := start(t, Config{Log: slog.New(slog.NewTextHandler(&said, nil))})
+	if _, err := e.Client().Put(t.Context(), "k", "v"); err != nil {
+		t.Fatal(err)
+	}
+	e.Close()
+	if said.Len() > 0 {
+		t.Error(said.String())
+	}
+}
+
+func TestRevisionIsNoOlderThanWhatWasAcknowledged(t *testing.T) {
+	e := start(t, Config{})
+	put, err := e.Client().Put(t.Context(), "a", "1")
+	if err != nil || e.Revision() < put.Header.Revision {
+		t.Error(e.Revision(), err)
+	}
+	txn, err := e.Client().Txn(t.Context()).If(clientv3.Compare(clientv3.Version("a"), ">", 0)).
+		Then(clientv3.OpPut("a", "2")).Else(clientv3.OpGet("a")).Commit()
+	if err != nil || !txn.Succeeded || e.Revision() < txn.Header.Revision {
+		t.Error(e.Revision(), err)
+	}
+	do, err := e.Client().Do(t.Context(), clientv3.OpPut("a", "3"))
+	if err != nil || e.Revision() < do.Put().Header.Revision {
+		t.Error(e.Revision(), err)
+	}
+	gone, err := e.Client().Delete(t.Context(), "a")
+	if err != nil || e.Revision() < gone.Header.Revision {
+		t.Error(e.Revision(), err)
+	}
+}
+
+func TestAFileThatIsMostlyFreeIsMadeSmall(t *testing.T) {
+	e := start(t, Config{})
+	fill(t, e, 40)
+	r, err := e.Client().Delete(t.Context(), "k", clientv3.WithPrefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Client().Compact(t.Context(), r.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
+		t.Fatal(err)
+	}
+	e.Server().Backend().ForceCommit()
+	before, err := e.keeper.status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Freed pages count as free some batches later, when no reader can see them any more.
+	for after := before; after.DbSize > before.DbSize/2; {
+		e.Server().Backend().ForceCommit()
+		if err := e.keeper.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if after, err = e.keeper.status(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// fill writes megabytes.
+func fill(t *testing.T, e *Etcd, megabytes int) {
+	t.Helper()
+	for i := range megabytes {
+		if _, err := e.Client().Put(t.Context(), fmt.Sprint("k", i), strings.Repeat("x", 1<<20)); err != nil {
+			t.Fatalf("after %d MB: %v", i, err)
+		}
+	}
+}
+
+func TestAFullDatabaseIsWarnedOfAndRecovers(t *testing.T) {
+	var said strings.Builder
+	e := start(t, Config{Quota: 64 << 20, Log: slog.New(slog.NewTextHandler(&said, nil))})
+	fill(t, e, 50)
+	e.Server().Backend().ForceCommit() // what is in use is counted with each batch of writes
+	if err := e.keeper.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(said.String(), "filling up") {
+		t.Errorf("at five sixths of the quota it says %q", said.String())
+	}
+	var err error
+	for i := 0; err == nil && i < 100; i++ {
+		_, err = e.Client().Put(t.Context(), fmt.Sprint("more", i), strings.Repeat("x", 1<<20))
+	}
+	if err == nil {
+		t.Fatal("the quota was never reached")
+	}
+	r, err := e.Client().Delete(t.Context(), "k", clientv3.WithPrefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Client().Compact(t.Context(), r.Header.Revision, clientv3.WithCompactPhysical()); err != nil {
+		t.Fatal(err)
+	}
+	for err := error(rpctypes.ErrNoSpace); err != nil; {
+		e.Server().Backend().ForceCommit()
+		if err := e.keeper.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err = e.Client().Put(t.Context(), "k", "v"); err != nil && err != rpctypes.ErrNoSpace {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestASnapshotIsACompleteFile(t *testing.T) {
+	e := start(t, Config{})
+	fill(t, e, 1)
+	file := filepath.Join(t.TempDir(), "copy.db")
+	if err := e.Snapshot(t.Context(), file); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Size() < 1<<20 || info.Mode().Perm() != 0o600 {
+		t.Error(info, err)
+	}
+	if _, err := os.Stat(file + ".part"); !os.IsNotExist(err) {
+		t.Error(err)
+	}
+}
+
+func TestOtherProcessesComeInWhereAsked(t *testing.T) {
+	e := start(t, Config{ListenClients: "http://127.0.0.1:0"})
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{e.server.Clients[0].Addr().String()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	put, err := client.Put(t.Context(), "k", "v")
+	if err != nil || e.Revision() < put.Header.Revision {
+		t.Error(e.Revision(), err)
+	}
+}
