@@ -202,7 +202,8 @@ func renameVolumeLabels(terms, after []corev1.NodeSelectorTerm) {
 	for i := 0; i < len(terms) && i < len(after); i++ {
 		expressions, wanted := terms[i].MatchExpressions, after[i].MatchExpressions
 		for j := 0; j < len(expressions) && j < len(wanted); j++ {
-			if name, is := replaced[expressions[j].Key]; is && name == wanted[j].Key {
+			// A label without a new name may lose its own: the empty name is an error by itself, and told once.
+			if name := replaced[expressions[j].Key]; name == wanted[j].Key {
 				expressions[j].Key = name
 			}
 		}

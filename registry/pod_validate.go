@@ -130,7 +130,8 @@ func validateAddedTolerations(now, old []corev1.Toleration, path *field.Path, op
 func validateRemovedGates(now, old []corev1.PodSchedulingGate, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, gate := range now {
-		if !slices.Contains(old, gate) {
+		// Of a gate that stands there twice the last is told of.
+		if !slices.Contains(old, gate) && !slices.Contains(now[i+1:], gate) {
 			errs = append(errs, field.Forbidden(path.Index(i).Child("name"), "only deletion is allowed, but found new scheduling gate '"+gate.Name+"'"))
 		}
 	}

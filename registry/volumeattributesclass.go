@@ -1,7 +1,7 @@
 package registry
 
 import (
-	"maps"
+	"reflect"
 
 	storagev1 "k8s.io/api/storage/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
@@ -35,7 +35,7 @@ func validateVolumeAttributesClass(_ *Write, c, old *storagev1.VolumeAttributesC
 	if old != nil && c.DriverName != old.DriverName {
 		errs = append(errs, field.Forbidden(driver, "updates to driverName are forbidden."))
 	}
-	if old != nil && !maps.Equal(c.Parameters, old.Parameters) {
+	if old != nil && !reflect.DeepEqual(c.Parameters, old.Parameters) {
 		errs = append(errs, field.Forbidden(parameters, "updates to parameters are forbidden."))
 	}
 	errs = append(errs, validateProvisioner(c.DriverName, driver)...)
