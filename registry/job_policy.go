@@ -139,19 +139,21 @@ func validateSuccessPolicy(s *batchv1.JobSpec, path *field.Path) field.ErrorList
 	if len(rules) > maxSuccessRules {
 		errs = append(errs, field.TooMany(path, len(rules), maxSuccessRules))
 	}
-	if s.Completions == nil {
-		return errs // An indexed job without completions is refused for that, and nothing is to be compared with.
-	}
 	for i := range rules {
-		errs = append(errs, validateSuccessRule(&rules[i], *s.Completions, path.Index(i))...)
+		errs = append(errs, validateSuccessRule(&rules[i], s.Completions, path.Index(i))...)
 	}
 	return errs
 }
 
-func validateSuccessRule(r *batchv1.SuccessPolicyRule, completions int32, path *field.Path) field.ErrorList {
+// validateSuccessRule compares a rule with the job's completions. A job without any is refused for that.
+func validateSuccessRule(r *batchv1.SuccessPolicyRule, limit *int32, path *field.Path) field.ErrorList {
 	if r.SucceededCount == nil && r.SucceededIndexes == nil {
 		return field.ErrorList{field.Required(path, "at least one of succeededCount or succeededIndexes must be specified")}
 	}
+	if limit == nil {
+		return nil
+	}
+	completions := *limit
 	var errs field.ErrorList
 	total := int32(0)
 	if r.SucceededIndexes != nil {

@@ -94,9 +94,10 @@ func convertToHub(v *registry.Version, o registry.Object) registry.Object {
 	return v.ToHub(o)
 }
 
-// complete defaults and normalizes an object that came from outside, in the hub version.
+// complete defaults and normalizes an object that came from outside, in the hub version. One that came in another
+// version has got that version's defaults on its way.
 func (c *call) complete(o registry.Object) {
-	if c.row.Default != nil {
+	if c.row.Default != nil && c.version.ToHub == nil {
 		c.row.Default(o)
 	}
 	if c.row.Normalize != nil {

@@ -45,7 +45,7 @@ func (c *call) create() error {
 	}
 	// 3. Default, normalize, wipe what only the system sets.
 	obj = c.toHub(obj)
-	c.row.Complete(obj)
+	c.complete(obj)
 	wipeSystemFields(obj)
 	// 4. Store it, under a generated name where that is asked for.
 	entry, obj, err := c.insert(c.ctx(), obj, o)

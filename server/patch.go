@@ -111,7 +111,7 @@ func (c *call) patched(current *store.Entry, body []byte) (registry.Object, erro
 		return nil, err
 	}
 	obj = c.toHub(obj)
-	c.row.Complete(obj)
+	c.complete(obj)
 	return obj, nil
 }
 
@@ -277,7 +277,7 @@ func (c *call) applied(current *store.Entry, body []byte, o *metav1.PatchOptions
 	if err := c.checkName(obj); err != nil {
 		return nil, err
 	}
-	c.row.Complete(obj)
+	c.complete(obj)
 	return obj, nil
 }
 

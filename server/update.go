@@ -68,7 +68,7 @@ func (c *call) decodeUpdate(body []byte) (registry.Object, error) {
 		return nil, err
 	}
 	obj = c.toHub(obj)
-	c.row.Complete(obj)
+	c.complete(obj)
 	return obj, nil
 }
 
