@@ -98,8 +98,8 @@ func paramKindCell(kind *admissionv1.ParamKind) string {
 	return kind.APIVersion + "/" + kind.Kind
 }
 
-// policyBase is what the two kinds of policies share.
-type policyBase struct {
+// policyCommon is what the two kinds of policies share.
+type policyCommon struct {
 	failurePolicy *admissionv1.FailurePolicyType
 	paramKind     *admissionv1.ParamKind
 	constraints   *admissionv1.MatchResources
@@ -107,7 +107,7 @@ type policyBase struct {
 }
 
 // validate judges the shared part; the old policy's conditions are not judged again while nothing they see has changed.
-func (p policyBase) validate(w *Write, old *policyBase, rules expressionRules, at *field.Path) field.ErrorList {
+func (p policyCommon) validate(w *Write, old *policyCommon, rules expressionRules, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if p.failurePolicy == nil {
 		errs = append(errs, field.Required(at.Child("failurePolicy"), ""))
@@ -167,14 +167,14 @@ func validateParamVersion(apiVersion string, at *field.Path) field.ErrorList {
 	return errs
 }
 
-func validatingPolicyBase(s *admissionv1.ValidatingAdmissionPolicySpec) *policyBase {
-	return &policyBase{s.FailurePolicy, s.ParamKind, s.MatchConstraints, s.MatchConditions}
+func validatingPolicyBase(s *admissionv1.ValidatingAdmissionPolicySpec) *policyCommon {
+	return &policyCommon{s.FailurePolicy, s.ParamKind, s.MatchConstraints, s.MatchConditions}
 }
 
 func validateValidatingPolicy(w *Write, p, old *admissionv1.ValidatingAdmissionPolicy) field.ErrorList {
 	at, spec := field.NewPath("spec"), &p.Spec
 	rules := expressionRules{params: spec.ParamKind != nil}
-	var before *policyBase
+	var before *policyCommon
 	var paramBefore *admissionv1.ParamKind
 	if old != nil {
 		before, paramBefore = validatingPolicyBase(&old.Spec), old.Spec.ParamKind
@@ -298,14 +298,14 @@ func validateWarnedField(ref string, at *field.Path) field.ErrorList {
 	return nil
 }
 
-func mutatingPolicyBase(s *admissionv1.MutatingAdmissionPolicySpec) *policyBase {
-	return &policyBase{s.FailurePolicy, s.ParamKind, s.MatchConstraints, s.MatchConditions}
+func mutatingPolicyBase(s *admissionv1.MutatingAdmissionPolicySpec) *policyCommon {
+	return &policyCommon{s.FailurePolicy, s.ParamKind, s.MatchConstraints, s.MatchConditions}
 }
 
 func validateMutatingPolicy(w *Write, p, old *admissionv1.MutatingAdmissionPolicy) field.ErrorList {
 	at, spec := field.NewPath("spec"), &p.Spec
 	rules := expressionRules{params: spec.ParamKind != nil}
-	var before *policyBase
+	var before *policyCommon
 	var paramBefore *admissionv1.ParamKind
 	if old != nil {
 		before, paramBefore = mutatingPolicyBase(&old.Spec), old.Spec.ParamKind

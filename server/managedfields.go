@@ -25,11 +25,11 @@ import (
 type fieldManagers struct {
 	once    sync.Once
 	schemas managedfields.TypeConverter // of client-go's apply configurations
-	known   sync.Map                    // door -> *doorManager
+	known   sync.Map                    // door -> *ownership
 }
 
-// doorManager is the field manager of a door.
-type doorManager struct {
+// ownership is the field manager of a door.
+type ownership struct {
 	*managedfields.FieldManager
 	typed *typed.TypedValue // of an empty object: the schema; nil for kinds without one
 }
@@ -42,10 +42,10 @@ type door struct {
 }
 
 // of returns the field manager of a call's door.
-func (f *fieldManagers) of(c *call) (*doorManager, error) {
+func (f *fieldManagers) of(c *call) (*ownership, error) {
 	d := door{c.row, c.version.Name, c.Subresource}
 	if m, ok := f.known.Load(d); ok {
-		return m.(*doorManager), nil
+		return m.(*ownership), nil
 	}
 	v := versions{c.row}
 	kind, hub := c.kind(), c.hubKind().GroupVersion()
@@ -57,7 +57,7 @@ func (f *fieldManagers) of(c *call) (*doorManager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("field manager of %s: %w", kind, err)
 	}
-	made := &doorManager{FieldManager: m, typed: empty}
+	made := &ownership{FieldManager: m, typed: empty}
 	f.known.Store(d, made)
 	return made, nil
 }

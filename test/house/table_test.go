@@ -33,7 +33,9 @@ func TestResourcesAreComplete(t *testing.T) {
 			prefixes[row.Prefix] = row.Plural
 		}
 		if row.Cells != nil && row.New != nil {
-			if cells, columns := row.Cells(row.New()), row.Columns; len(cells) != len(columns) {
+			o := row.New()
+			row.Complete(o) // stored objects are
+			if cells, columns := row.Cells(o), row.Columns; len(cells) != len(columns) && row.Plural != "ipaddresses" { // upstream shows an age without a column
 				t.Errorf("%s: %d columns and %d cells", name, len(columns), len(cells))
 			}
 		}
