@@ -34,7 +34,7 @@ func TestResourcesAreComplete(t *testing.T) {
 		}
 		if row.Cells != nil && row.New != nil {
 			o := row.New()
-			row.Complete(o) // stored objects are
+			row.Complete(o)                                                                                             // stored objects are
 			if cells, columns := row.Cells(o), row.Columns; len(cells) != len(columns) && row.Plural != "ipaddresses" { // upstream shows an age without a column
 				t.Errorf("%s: %d columns and %d cells", name, len(columns), len(cells))
 			}
