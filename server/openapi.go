@@ -16,8 +16,9 @@ import (
 	"github.com/munnerz/goautoneg"
 )
 
-// The documents of all built-in resources, compressed, as test/openapi writes them (`make generate`).
+// The documents of all built-in resources, compressed, as test/openapi writes them.
 //
+//go:generate ../test/openapi/generate.sh
 //go:embed all:openapi
 var openAPIFiles embed.FS
 
