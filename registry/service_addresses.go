@@ -52,17 +52,14 @@ func (r *Registry) allocateAddress(ctx context.Context, s *corev1.Service, famil
 		return "", fmt.Errorf("failed to parse service IP %q", want)
 	}
 	ip = ip.Unmap()
-	for _, band := range ranges {
-		if !band.prefix.Contains(ip) {
-			continue
-		}
-		if !band.usable(ip) {
-			return "", band.outside(ip)
-		}
-		if dryRun {
+	for _, a := range ranges {
+		switch {
+		case !a.usable(ip):
+		case dryRun:
 			return want, nil
+		default:
+			return want, r.createAddress(ctx, s, ip)
 		}
-		return want, r.createAddress(ctx, s, ip)
 	}
 	switch {
 	case dryRun && len(ranges) == 0:
