@@ -40,13 +40,26 @@ var (
 // allocateAddress takes an address of the family for the Service: want, or any if that is empty. A dry run takes none
 // and answers with the range's first.
 func (r *Registry) allocateAddress(ctx context.Context, s *corev1.Service, family corev1.IPFamily, want string, dryRun bool) (string, error) {
-	ranges, err := r.addressRanges(ctx, family)
-	if err != nil {
-		return "", err
+	// The cache may not know the newest range yet: before a refusal it is asked for what is true now.
+	for _, resourceVersion := range []string{"0", ""} {
+		ranges, err := r.addressRanges(ctx, family, resourceVersion)
+		if err != nil {
+			return "", err
+		}
+		var ip string
+		if want == "" {
+			ip, err = r.allocateAnyAddress(ctx, s, ranges, dryRun)
+		} else {
+			ip, err = r.allocateThisAddress(ctx, s, ranges, want, dryRun)
+		}
+		if resourceVersion == "" || !errors.Is(err, errRangeFull) && !errors.Is(err, errNoSuchRange) {
+			return ip, err
+		}
 	}
-	if want == "" {
-		return r.allocateAnyAddress(ctx, s, ranges, dryRun)
-	}
+	return "", errRangeFull
+}
+
+func (r *Registry) allocateThisAddress(ctx context.Context, s *corev1.Service, ranges []addressRange, want string, dryRun bool) (string, error) {
 	ip, ok := netip.AddrFromSlice(netutils.ParseIPSloppy(want))
 	if !ok {
 		return "", fmt.Errorf("failed to parse service IP %q", want)
@@ -141,8 +154,8 @@ func (r *Registry) releaseAddress(ctx context.Context, ip string) error {
 }
 
 // addressRanges are the ranges that addresses of the family may come from now.
-func (r *Registry) addressRanges(ctx context.Context, family corev1.IPFamily) ([]addressRange, error) {
-	cidrs, err := r.serviceCIDRs(ctx)
+func (r *Registry) addressRanges(ctx context.Context, family corev1.IPFamily, resourceVersion string) ([]addressRange, error) {
+	cidrs, err := r.serviceCIDRs(ctx, resourceVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -163,9 +176,9 @@ func (r *Registry) addressRanges(ctx context.Context, family corev1.IPFamily) ([
 }
 
 // serviceCIDRs are all that there are, the cluster's own first.
-func (r *Registry) serviceCIDRs(ctx context.Context) ([]*networkingv1.ServiceCIDR, error) {
+func (r *Registry) serviceCIDRs(ctx context.Context, resourceVersion string) ([]*networkingv1.ServiceCIDR, error) {
 	var first, others []*networkingv1.ServiceCIDR
-	err := r.each(ctx, networkingv1.GroupName, "servicecidrs", "0", func(o Object) {
+	err := r.each(ctx, networkingv1.GroupName, "servicecidrs", resourceVersion, func(o Object) {
 		if c := o.(*networkingv1.ServiceCIDR); c.Name == defaultServiceCIDR {
 			first = append(first, c)
 		} else {

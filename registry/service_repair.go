@@ -48,7 +48,7 @@ func (p *serviceRepair) addresses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	cidrs, err := p.r.serviceCIDRs(ctx)
+	cidrs, err := p.r.serviceCIDRs(ctx, "")
 	if err != nil {
 		return err
 	}
