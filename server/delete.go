@@ -194,7 +194,7 @@ func (c *call) checkDeletePreconditions(old registry.Object, key store.Key, p *m
 	if p == nil {
 		return nil
 	}
-	kind := schema.GroupResource{Group: c.row.Group, Resource: c.row.Kind}
+	kind := schema.GroupResource{Group: c.row.GroupKind().Group, Resource: c.row.Kind}
 	uid := "the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated"
 	revision := "the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified"
 	if c.row.MarkFirst {

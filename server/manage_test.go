@@ -125,6 +125,23 @@ func TestOutlineIgnoresValues(t *testing.T) {
 	}
 }
 
+func TestOutlineTellsListsWithoutItemsApart(t *testing.T) {
+	s := &Server{}
+	m, err := s.managers.of(callFor(s, rowsOf(t)["Pod"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for name, args := range map[string][]string{"absent": nil, "empty": {}, "set": {"x"}} {
+		p := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Args: args}}}}
+		outline := string(s.outlines.of(m.typed, reflect.ValueOf(p).Elem()))
+		if other, same := seen[outline]; same {
+			t.Errorf("arguments that are %s and %s have the same outline", name, other)
+		}
+		seen[outline] = name
+	}
+}
+
 func TestTrimmedObjectsChangeHandsAlike(t *testing.T) {
 	for kind, row := range rowsOf(t) {
 		s := &Server{}

@@ -101,13 +101,18 @@ func (d *outliner) text(s string) {
 	d.out = append(d.out, s...)
 }
 
-// fields adds a struct: for each field whether it is set, and the outline of what is. Fields of embedded structs that
-// JSON shows in line count as the struct's own.
+// fields adds a struct: for each field whether it is set, and the outline of what is. A list or map without items is
+// neither: JSON leaves it out or shows it, and nobody owns what it leaves out. Fields of embedded structs that JSON shows
+// in line count as the struct's own.
 func (d *outliner) fields(v reflect.Value, m *schema.Map) {
 	for i, name := range d.names.of(v.Type()) {
 		value := v.Field(i)
 		if value.IsZero() {
 			d.out = append(d.out, 0)
+			continue
+		}
+		if k := value.Kind(); (k == reflect.Slice || k == reflect.Map) && value.Len() == 0 {
+			d.out = append(d.out, 2)
 			continue
 		}
 		d.out = append(d.out, 1)
