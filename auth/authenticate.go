@@ -40,10 +40,8 @@ func (a Authentication) Authenticator() Authenticator {
 	for _, authorities := range a.ClientCAs {
 		chain = append(chain, &clientCertificate{authorities: authorities})
 	}
-	if len(a.Tokens) > 0 {
-		tokens := Tokens(a.Tokens)
-		chain = append(chain, bearer{tokens}, webSocketProtocol{tokens})
-	}
+	tokens := Tokens(a.Tokens) // where there are none, a token is still a credential that is wrong
+	chain = append(chain, bearer{tokens}, webSocketProtocol{tokens})
 	return named{chain, a.Anonymous}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -267,7 +268,7 @@ func (c *call) checkPreconditions(obj, old registry.Object, uid ktypes.UID) erro
 		if _, err := strconv.ParseUint(v, 10, 64); err != nil {
 			return err
 		}
-		return apierrors.NewConflict(gr, c.Name, fmt.Errorf(optimisticLock))
+		return apierrors.NewConflict(gr, c.Name, errors.New(optimisticLock))
 	case c.row.RequireRevision:
 		// The one error that names the resource where all others name the kind.
 		kind := schema.GroupKind{Group: c.row.GroupKind().Group, Kind: c.row.Plural}
