@@ -38,7 +38,7 @@ func callFor(s *Server, row *registry.Resource) *call {
 
 // filler makes objects with few items in every list, so that keys collide now and then.
 func filler(seed int64) *randfill.Filler {
-	return randfill.NewWithSeed(seed).NilChance(.5).NumElements(1, 2).MaxDepth(12).Funcs(
+	return randfill.NewWithSeed(seed).NilChance(.5).NumElements(0, 2).MaxDepth(12).Funcs(
 		func(q *resource.Quantity, c randfill.Continue) {
 			*q = *resource.NewQuantity(int64(c.Intn(5)), resource.DecimalSI)
 		},

@@ -75,7 +75,12 @@ func (d *outliner) draw(v reflect.Value, ref schema.TypeRef) {
 	case !ok, atom.Map != nil && atom.List != nil: // without a schema everything may matter
 		d.whole(v)
 	case atom.Map != nil && atom.Map.ElementRelationship == schema.Atomic, atom.List != nil && atom.List.ElementRelationship == schema.Atomic:
-		// owned as one
+		// Owned as one. An empty list or map that is written out of habit may not count as set.
+		if k := v.Kind(); (k == reflect.Slice || k == reflect.Map) && v.Len() == 0 {
+			d.out = append(d.out, 0)
+		} else {
+			d.out = append(d.out, 1)
+		}
 	case atom.Map != nil && v.Kind() == reflect.Struct:
 		d.fields(v, atom.Map)
 	case atom.Map != nil && v.Kind() == reflect.Map:
