@@ -274,6 +274,10 @@ func (c *call) applied(current *store.Entry, body []byte, o *metav1.PatchOptions
 	if err != nil {
 		return nil, err
 	}
+	if current == nil && obj.GetUID() != "" {
+		return nil, apierrors.NewConflict(c.row.GroupResource(), c.Name,
+			fmt.Errorf("uid mismatch: the provided object specified uid %s, and no existing object was found", obj.GetUID()))
+	}
 	if err := c.checkName(obj); err != nil {
 		return nil, err
 	}
