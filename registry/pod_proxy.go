@@ -34,7 +34,7 @@ func podProxy() Subresource {
 				return nil, err
 			}
 			at := &url.URL{Scheme: scheme, Host: host, Path: proxiedPath(w, request)}
-			return &Location{URL: at, Transport: w.Registry.Kubelet.Proxy}, nil
+			return &Location{URL: at, Transport: w.Registry.Kubelet.Proxy, Proxy: true}, nil
 		},
 	}
 }

@@ -52,8 +52,8 @@ func connectNode(ctx context.Context, w *Write, id string, request *http.Request
 		to.Scheme, to.Host = scheme, net.JoinHostPort(to.Hostname(), port)
 		transport = w.Registry.Kubelet.Proxy
 	}
-	to.Path, to.RawQuery = proxiedPath(w, request), request.URL.RawQuery
-	return &Location{URL: to, Transport: transport}, nil
+	to.Path = proxiedPath(w, request)
+	return &Location{URL: to, Transport: transport, Proxy: true}, nil
 }
 
 // refuseLocalHost keeps nodes from leading the API server to itself: whoever writes a node's status chooses its address.
@@ -86,6 +86,9 @@ func connectService(ctx context.Context, w *Write, id string, request *http.Requ
 		}
 	}
 	obj, err := r.read(ctx, "", "endpoints", store.Key{Namespace: w.Namespace, Name: name})
+	if apierrors.IsNotFound(err) {
+		err = apierrors.NewNotFound(w.Resource.GroupResource(), name) // what was asked for is the Service
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +98,8 @@ func connectService(ctx context.Context, w *Write, id string, request *http.Requ
 	}
 	for _, i := range rand.Perm(len(subsets)) {
 		if host := r.podEndpoint(ctx, w.Namespace, &subsets[i], port); host != "" {
-			to := &url.URL{Scheme: scheme, Host: host, Path: proxiedPath(w, request), RawQuery: request.URL.RawQuery}
-			return &Location{URL: to, Transport: r.Kubelet.Proxy}, nil
+			to := &url.URL{Scheme: scheme, Host: host, Path: proxiedPath(w, request)}
+			return &Location{URL: to, Transport: r.Kubelet.Proxy, Proxy: true}, nil
 		}
 	}
 	return nil, apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", id))

@@ -196,6 +196,7 @@ type Location struct {
 	URL       *url.URL
 	Transport http.RoundTripper
 	Upgrade   bool // a stream that must be upgraded (exec, attach, portforward)
+	Proxy     bool // any HTTP server: it may upgrade, and its links and redirects are made to lead through here
 	Stream    bool // flush every write (log with follow)
 }
 

@@ -21,9 +21,9 @@ func (c *call) connect() error {
 		c.w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	if location.Upgrade {
-		h := proxy.NewUpgradeAwareHandler(location.URL, location.Transport, false, true, refused{})
-		h.UseLocationHost = true
+	if location.Upgrade || location.Proxy {
+		h := proxy.NewUpgradeAwareHandler(location.URL, location.Transport, location.Proxy, location.Upgrade, refused{})
+		h.UseLocationHost = location.Upgrade
 		h.ServeHTTP(c.w, c.r)
 		return nil
 	}

@@ -114,8 +114,11 @@ func (q *Request) resolve(reg *registry.Registry, method string) error {
 		return errNoSuchPath()
 	}
 	q.sub = &row.Subresources[i]
-	if q.Subresource == "proxy" {
-		return nil // whatever method it is, it is the other side's
+	if q.Subresource == "proxy" { // any method that HTTP knows is for the other side to judge
+		if q.Verb == "" && method != http.MethodOptions {
+			return errMethodNotAllowed()
+		}
+		return nil
 	}
 	return q.allow(q.sub.Verbs, method)
 }
