@@ -47,32 +47,33 @@ type TokenGrant struct {
 // requestToken answers a TokenRequest with the same request and its token in the status.
 func requestToken(ctx context.Context, w *Write, name string, body Object) (runtime.Object, error) {
 	request := body.(*authenticationv1.TokenRequest)
-	issuer := w.Registry.Tokens
-	if issuer == nil {
-		return nil, apierrors.NewInternalError(errors.New("issue a token: the server has no service account key"))
-	}
 	account, err := tokenAccount(ctx, w, name, request)
 	if err != nil {
 		return nil, err
 	}
+	issuer := w.Registry.Tokens
+	if issuer == nil {
+		return nil, apierrors.NewInternalError(errors.New("issue a token: the server has no service account key"))
+	}
 	fillTokenRequest(request, account, issuer, w.Now)
-	if errs := validateTokenLife(*request.Spec.ExpirationSeconds, field.NewPath("spec", "expirationSeconds")); len(errs) > 0 {
+	seconds := request.Spec.ExpirationSeconds
+	if errs := validateTokenLife(*seconds, field.NewPath("spec", "expirationSeconds")); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(tokenRequestKind(), "", errs)
 	}
 	grant := TokenGrant{Account: account, Audiences: request.Spec.Audiences, Issued: w.Now}
 	if err := grant.bind(ctx, w, request.Spec.BoundObjectRef); err != nil {
 		return nil, err
 	}
-	if most := issuer.MaxSeconds(); most > 0 && *request.Spec.ExpirationSeconds > most {
-		w.Warn(fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", *request.Spec.ExpirationSeconds, most))
-		request.Spec.ExpirationSeconds = &most
+	if most := issuer.MaxSeconds(); most > 0 && *seconds > most {
+		w.Warn(fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", *seconds, most))
+		*seconds = most
 	}
-	grant.live(*request.Spec.ExpirationSeconds, issuer.Audiences())
+	grant.live(*seconds, issuer.Audiences())
 	token, err := issuer.Issue(ctx, grant)
 	if err != nil {
 		return nil, apierrors.NewInternalError(fmt.Errorf("failed to generate token: %v", err))
 	}
-	ends := w.Now.Add(time.Duration(*request.Spec.ExpirationSeconds) * time.Second)
+	ends := w.Now.Add(time.Duration(*seconds) * time.Second)
 	request.Status = authenticationv1.TokenRequestStatus{Token: token, ExpirationTimestamp: metav1.NewTime(ends)}
 	return request, nil
 }
