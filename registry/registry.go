@@ -21,6 +21,8 @@ type Registry struct {
 	Authorizer    Authorizer
 	Authenticator TokenAuthenticator
 	Tokens        TokenIssuer // signs service account tokens; nil refuses to
+	// ForbidPrivileged refuses privileged containers.
+	ForbidPrivileged bool
 	// Manage attributes the fields in which obj differs from old (nil when it is new) to a field manager, for the
 	// server's own writes; nil leaves managedFields as they are.
 	Manage func(w *Write, obj, old Object, manager string) (Object, error)
@@ -99,6 +101,9 @@ func (r *Registry) open(s *snapshot, row *Resource) *store.Store {
 	}
 	config := row.storage()
 	config.Complete = func(o Object) { row.today(r, o) }
+	if row.DB != nil {
+		return row.DB.Open(config)
+	}
 	return r.db.Open(config)
 }
 

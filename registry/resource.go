@@ -49,6 +49,9 @@ type Resource struct {
 	// Uncached tells that upstream keeps no watch cache for the resource, which some answers to reads show (Events).
 	Uncached bool
 
+	// DB keeps the objects, where that is not the one that keeps all others.
+	DB *store.DB
+
 	// CreateOnUpdate lets PUT and apply create an object that does not exist.
 	CreateOnUpdate bool
 	// RequireRevision refuses an update that carries no resourceVersion.

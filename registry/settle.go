@@ -82,6 +82,9 @@ func (w *Write) SettleNew(obj Object) error {
 	if row.Validate != nil {
 		errs = append(errs, row.Validate(w, obj, nil)...)
 	}
+	if w.Registry.ForbidPrivileged {
+		errs = append(errs, refusePrivileged(obj)...)
+	}
 	if len(errs) == 0 {
 		errs = apivalidation.ValidateObjectMetaAccessor(obj, row.Namespaced, pathvalidation.ValidatePathSegmentName, metadata)
 	}
@@ -109,6 +112,9 @@ func (w *Write) SettleChange(door *Subresource, obj, old Object) error {
 	errs := w.checkMetadata(door, obj, old)
 	if validate != nil {
 		errs = append(errs, validate(w, obj, old)...)
+	}
+	if w.Registry.ForbidPrivileged && door == nil {
+		errs = append(errs, refusePrivileged(obj)...)
 	}
 	if len(errs) > 0 {
 		return apierrors.NewInvalid(row.GroupKind(), obj.GetName(), errs)

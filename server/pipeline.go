@@ -27,6 +27,7 @@ func (s *Server) pipeline(r chi.Router) {
 		s.measure,      // counted and timed from here on
 		s.limitTime,    // requests that are no streams end in time
 		s.authenticate, // who is asking: 401
+		s.limitLoad,    // is there room: 429
 		s.authorize,    // may they: 403
 	)
 }

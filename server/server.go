@@ -34,6 +34,7 @@ type Server struct {
 	deflaters deflaters
 	chunks    chunkPool
 	streams   streams
+	inflight  inflight
 	health    *health
 	metrics   *metrics
 	discovery *discovery
@@ -67,8 +68,15 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 		}
 	}()
 	s.db = s.storage.db
-	s.registry = registry.New(s.db, registry.Builtin())
-	s.registry.Network = network
+	rows, err := config.served()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.storage.split(ctx, &config, rows); err != nil {
+		return nil, err
+	}
+	s.registry = registry.New(s.db, rows)
+	s.registry.Network, s.registry.ForbidPrivileged = network, !config.AllowPrivileged
 	s.registry.Authorizer, s.registry.Authenticator = s.authorizer, s.security.tokens
 	if s.registry.Kubelet, err = s.security.kubelet(&config); err != nil {
 		return nil, err
@@ -100,9 +108,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer loops.Wait()
 	defer stop()
 	loops.Go(func() { s.keep(own) })
+	serving, end := context.WithCancel(own)
+	defer end()
 	served := make(chan error, 1)
 	go func() {
-		served <- serve(ctx, listener, s.security.tls(&s.config), s.router, s.streams.end, 60*time.Second, s.log)
+		served <- serve(serving, listener, s.security.tls(&s.config), s.router, s.streams.end, 60*time.Second, s.log)
 	}()
 	if err := s.health.awaitReady(ctx); err == nil && ready != nil {
 		ready()
@@ -111,8 +121,11 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	case err = <-served:
 		return err
 	case <-ctx.Done():
-		s.health.leave()
 	}
+	// Load balancers learn from /readyz that it is time to go elsewhere; then the port closes.
+	s.health.leave()
+	time.Sleep(s.config.ShutdownDelay)
+	end()
 	return <-served
 }
 

@@ -10,6 +10,7 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/knarr-dev/knarr/registry"
 	"github.com/knarr-dev/knarr/registry/store"
 	"github.com/knarr-dev/knarr/registry/store/embedded"
 )
@@ -19,6 +20,7 @@ type storage struct {
 	db     *store.DB
 	client *clientv3.Client
 	etcd   *embedded.Etcd // nil with an external cluster
+	others []*storage     // clusters that keep single resources
 }
 
 // openStorage starts or finds etcd and opens the store over it.
@@ -35,7 +37,7 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger) (*storage, er
 		}
 		options.Client, options.Revision = s.etcd.Client(), s.etcd.Revision
 	} else {
-		if s.client, err = dialEtcd(c); err != nil {
+		if s.client, err = dialEtcd(c, c.EtcdServers); err != nil {
 			return nil, err
 		}
 		options.Client = s.client
@@ -47,8 +49,36 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger) (*storage, er
 	return s, nil
 }
 
+// split gives resources that are configured so a database in an etcd cluster of their own.
+func (s *storage) split(ctx context.Context, c *Config, rows []*registry.Resource) error {
+	overrides, err := c.storageOverrides()
+	if err != nil {
+		return err
+	}
+	for _, o := range overrides {
+		other := &storage{}
+		s.others = append(s.others, other)
+		if other.client, err = dialEtcd(c, o.Servers); err != nil {
+			return err
+		}
+		if other.db, err = store.New(ctx, store.Options{Root: c.EtcdPrefix, Client: other.client, CompactEvery: c.EtcdCompaction}); err != nil {
+			return fmt.Errorf("--etcd-servers-overrides: %s/%s: %w", o.Group, o.Resource, err)
+		}
+		found := false
+		for _, row := range rows {
+			if row.Group == o.Group && row.Plural == o.Resource {
+				row.DB, found = other.db, true
+			}
+		}
+		if !found {
+			return fmt.Errorf("--etcd-servers-overrides: there is no resource %s/%s", o.Group, o.Resource)
+		}
+	}
+	return nil
+}
+
 // dialEtcd connects to an external cluster.
-func dialEtcd(c *Config) (*clientv3.Client, error) {
+func dialEtcd(c *Config, servers []string) (*clientv3.Client, error) {
 	var t *tls.Config
 	if c.EtcdCAFile != "" || c.EtcdCertFile != "" {
 		info := transport.TLSInfo{TrustedCAFile: c.EtcdCAFile, CertFile: c.EtcdCertFile, KeyFile: c.EtcdKeyFile}
@@ -57,15 +87,18 @@ func dialEtcd(c *Config) (*clientv3.Client, error) {
 			return nil, fmt.Errorf("--etcd-cafile, --etcd-certfile, --etcd-keyfile: %w", err)
 		}
 	}
-	client, err := store.Dial(c.EtcdServers, t)
+	client, err := store.Dial(servers, t)
 	if err != nil {
-		return nil, fmt.Errorf("--etcd-servers %v: %w", c.EtcdServers, err)
+		return nil, fmt.Errorf("etcd at %v: %w", servers, err)
 	}
 	return client, nil
 }
 
 // close ends the store, and etcd last.
 func (s *storage) close() {
+	for _, o := range s.others {
+		o.close()
+	}
 	if s.db != nil {
 		s.db.Close()
 	}

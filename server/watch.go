@@ -18,10 +18,6 @@ import (
 	"github.com/knarr-dev/knarr/registry/store"
 )
 
-// A watch that names no timeout ends after a time between minWatch and twice that, so that clients spread over
-// several servers and a restart does not bring them all back at once.
-const minWatch = 30 * time.Minute
-
 // watch streams the events of a collection, or of one object, until the client leaves or its time is over.
 //
 // JSON events are objects one after the other, a line each; protobuf events are frames: four bytes of length, big
@@ -47,7 +43,7 @@ func (c *call) watch() error {
 		return err
 	}
 	// 2. Place a cursor. From here on the answer is 200, and errors are events.
-	timeout := minWatch + rand.N(minWatch)
+	timeout := c.s.watchTime()
 	if o.TimeoutSeconds != nil {
 		timeout = time.Duration(*o.TimeoutSeconds) * time.Second
 	}
@@ -99,6 +95,13 @@ func (c *call) watch() error {
 		}
 		clear(due)
 	}
+}
+
+// watchTime is how long a watch lasts that names no time: from the configured minimum to twice that at random, so that
+// clients spread over several servers and a restart does not bring them all back at once.
+func (s *Server) watchTime() time.Duration {
+	least := max(time.Duration(s.config.MinRequestTimeout)*time.Second, time.Second)
+	return least + rand.N(least)
 }
 
 // A stream's writes come at least this far apart for each stream there is, and never further than longestPause: a write
