@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/utils/ptr"
@@ -76,6 +77,9 @@ func mirrorHasNone(a *Attributes, pod *corev1.Pod) error {
 }
 
 func findAccount(ctx context.Context, objects Objects, namespace, name string) (*corev1.ServiceAccount, error) {
+	if msgs := path.IsValidPathSegmentName(name); len(msgs) > 0 {
+		return nil, fmt.Errorf("invalid resource name %q: %v", name, msgs)
+	}
 	found, err := objects.Get(ctx, "", "serviceaccounts", namespace, name)
 	if apierrors.IsNotFound(err) {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "serviceaccount"}, name)
