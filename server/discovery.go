@@ -54,7 +54,7 @@ type aggregatedDocument struct {
 // exists, text elsewhere.
 func (d *discovery) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := d.match(r.URL.Path)
-	switch root, rest, _ := strings.Cut(strings.Trim(r.URL.Path, "/"), "/"); {
+	switch root, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); {
 	case h != nil:
 		h(w, r)
 	case root == "api", root == "apis" && strings.Contains(rest, "/") && d.servesGroup(strings.Split(rest, "/")[0]):

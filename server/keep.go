@@ -16,8 +16,7 @@ import (
 // ready when they are there.
 func (s *Server) keep(ctx context.Context) {
 	for {
-		err := errors.Join(s.registry.PrepareNetwork(ctx), s.registry.EnsurePriorityClasses(ctx), s.registry.PrepareFlowControl(ctx),
-			s.registry.EnsureAPIServices(ctx))
+		err := s.prepare(ctx)
 		if err == nil {
 			break
 		}
@@ -37,6 +36,20 @@ func (s *Server) keep(ctx context.Context) {
 	loops.Go(func() { s.registry.KeepFlowControl(ctx) })
 	loops.Go(func() { s.registry.KeepDefinitions(ctx) })
 	loops.Wait()
+}
+
+// prepare makes all at once: none needs what another makes.
+func (s *Server) prepare(ctx context.Context) error {
+	steps := []func(context.Context) error{
+		s.registry.PrepareNetwork, s.registry.EnsurePriorityClasses, s.registry.PrepareFlowControl, s.registry.EnsureAPIServices,
+	}
+	errs := make([]error, len(steps))
+	var running sync.WaitGroup
+	for i, step := range steps {
+		running.Go(func() { errs[i] = step(ctx) })
+	}
+	running.Wait()
+	return errors.Join(errs...)
 }
 
 // manageOwn attributes the fields of the server's own writes.
