@@ -32,6 +32,7 @@ func daemonSet() *Resource {
 				ageColumn(),
 			}, selectedContainersColumns(doc(appsv1.DaemonSetSpec{}, "selector"))...),
 		},
+		Accept:    acceptDaemonSet,
 		Default:   defaultDaemonSet,
 		Normalize: normalizeDaemonSet,
 		Prepare:   prepareDaemonSet,
@@ -66,13 +67,10 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 	defaultPodTemplate(&d.Spec.Template)
 }
 
-// normalizeDaemonSet writes the template's generation the way a number is written; one that is no number is left for
-// validation to find.
+// normalizeDaemonSet writes the template's generation the way a number is written.
 func normalizeDaemonSet(d *appsv1.DaemonSet) {
 	normalizePodTemplate(&d.Spec.Template)
-	if validateDaemonSetGeneration(d) == nil {
-		setDaemonSetGeneration(d, daemonSetGeneration(d))
-	}
+	setDaemonSetGeneration(d, daemonSetGeneration(d))
 }
 
 // daemonSetGeneration is how often the template has changed; zero if nobody has counted yet.
@@ -85,14 +83,11 @@ func setDaemonSetGeneration(d *appsv1.DaemonSet, n int64) {
 	d.Annotations = withAnnotation(d.Annotations, appsv1.DeprecatedTemplateGeneration, strconv.FormatInt(n, 10))
 }
 
-func validateDaemonSetGeneration(d *appsv1.DaemonSet) field.ErrorList {
-	text, ok := d.Annotations[appsv1.DeprecatedTemplateGeneration]
-	if !ok {
-		return nil
-	}
-	if _, err := strconv.ParseInt(text, 10, 64); err != nil {
-		path := field.NewPath("metadata", "annotations").Key(appsv1.DeprecatedTemplateGeneration)
-		return field.ErrorList{field.Invalid(path, text, err.Error())}
+// acceptDaemonSet wants the template's generation to be a number.
+func acceptDaemonSet(d *appsv1.DaemonSet) error {
+	if text, ok := d.Annotations[appsv1.DeprecatedTemplateGeneration]; ok {
+		_, err := strconv.ParseInt(text, 10, 64)
+		return err
 	}
 	return nil
 }
@@ -101,9 +96,7 @@ func prepareDaemonSet(_ *Write, d, old *appsv1.DaemonSet) {
 	if old == nil {
 		d.Status = appsv1.DaemonSetStatus{}
 		d.Generation = 1
-		if validateDaemonSetGeneration(d) == nil {
-			setDaemonSetGeneration(d, max(1, daemonSetGeneration(d)))
-		}
+		setDaemonSetGeneration(d, max(1, daemonSetGeneration(d)))
 		dropPodTemplateFields(&d.Spec.Template, nil)
 		return
 	}
@@ -119,7 +112,7 @@ func prepareDaemonSet(_ *Write, d, old *appsv1.DaemonSet) {
 
 func validateDaemonSet(_ *Write, d, old *appsv1.DaemonSet) field.ErrorList {
 	s, path, opts := &d.Spec, field.NewPath("spec"), podTemplateOptions(nil)
-	errs := validateDaemonSetGeneration(d)
+	var errs field.ErrorList
 	if old != nil {
 		opts = podTemplateOptions(&old.Spec.Template)
 		opts.selectorValues = opts.selectorValues || hasBadSelector(old.Spec.Selector)

@@ -29,6 +29,7 @@ func deployment() *Resource {
 				ageColumn(),
 			}, selectedContainersColumns(doc(appsv1.DeploymentSpec{}, "selector"))...),
 		},
+		Accept:    acceptDeployment,
 		Default:   defaultDeployment,
 		Normalize: normalizeDeployment,
 		Prepare:   prepareDeployment,
@@ -69,6 +70,18 @@ func defaultDeployment(d *appsv1.Deployment) {
 	fillPointer(&d.Spec.RevisionHistoryLimit, 10)
 	fillPointer(&d.Spec.ProgressDeadlineSeconds, 600)
 	defaultPodTemplate(&d.Spec.Template)
+}
+
+// acceptDeployment wants the revision to roll back to, if there is one, to be a number.
+func acceptDeployment(d *appsv1.Deployment) error {
+	text := d.Annotations[appsv1.DeprecatedRollbackTo]
+	if text == "" {
+		return nil
+	}
+	if _, err := strconv.ParseInt(text, 10, 64); err != nil {
+		return fmt.Errorf("failed to parse annotation[%s]=%s as int64: %w", appsv1.DeprecatedRollbackTo, text, err)
+	}
+	return nil
 }
 
 // normalizeDeployment writes the revision to roll back to, a field of former versions that lives on as an annotation,

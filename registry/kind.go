@@ -18,6 +18,7 @@ import (
 type Kind[P Object] struct {
 	Resource
 
+	Accept        func(obj P) error
 	Default       func(obj P)
 	Normalize     func(obj P)
 	Restore       func(obj P)
@@ -99,6 +100,7 @@ func (k Kind[P]) row() *Resource {
 	r.Holds, r.TimeToLive = of(k.Holds), of(k.TimeToLive)
 	r.Cells, r.RowConditions = of(k.Cells), of(k.RowConditions)
 	r.Restore = on(k.Restore)
+	r.Accept = of(k.Accept)
 	if f := k.Repair; f != nil {
 		r.Repair = func(reg *Registry, o Object) { f(reg, o.(P)) }
 	}

@@ -83,6 +83,9 @@ type Resource struct {
 	// ValidateName checks metadata.name; asPrefix is true for generateName. Nil means any path segment.
 	ValidateName func(name string, asPrefix bool) []string
 
+	// Accept returns why an object cannot be read, though its JSON or protobuf could: an annotation that stands for a
+	// field says something else than the field could hold. It sees objects as they came. Nil accepts all.
+	Accept    func(Object) error
 	New       func() Object // a zero object of the hub version
 	Default   func(Object)
 	Normalize func(Object)

@@ -56,7 +56,11 @@ func (c *call) key() store.Key {
 
 // decoder reads bodies of the resource's kind in the version of the URL.
 func (c *call) decoder() decoder {
-	return decoder{kind: c.kind(), new: func() runtime.Object { return c.version.New() }}
+	d := decoder{kind: c.kind(), new: func() runtime.Object { return c.version.New() }}
+	if c.version.ToHub == nil {
+		d.accept = c.row.Accept
+	}
+	return d
 }
 
 // toHub converts an object from the version of the URL to the one in which it is kept.

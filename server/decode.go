@@ -46,8 +46,9 @@ func readBody(r *http.Request) ([]byte, error) {
 // A decoder reads bodies of one kind into its Go type. It serves apimachinery's serializers as their creater and
 // typer: a body that names another known kind is decoded as that, so that the error can say what came in.
 type decoder struct {
-	kind schema.GroupVersionKind
-	new  func() runtime.Object
+	kind   schema.GroupVersionKind
+	new    func() runtime.Object
+	accept func(registry.Object) error // what is read well and still is none of the kind; nil accepts all
 }
 
 // New makes the object that a body of the given kind is decoded into.
@@ -92,9 +93,12 @@ func (d decoder) serializer(f Format, strict bool) runtime.Serializer {
 func (d decoder) decode(body []byte, f Format, strict bool) (obj runtime.Object, kind *schema.GroupVersionKind, unknown []error, err error) {
 	obj, kind, err = d.serializer(f, strict).Decode(body, &d.kind, d.new())
 	if strictErr, ok := runtime.AsStrictDecodingError(err); ok && obj != nil {
-		return obj, kind, strictErr.Errors(), nil
+		unknown, err = strictErr.Errors(), nil
 	}
-	return obj, kind, nil, err
+	if err == nil && d.accept != nil && *kind == d.kind {
+		err = d.accept(obj.(registry.Object))
+	}
+	return obj, kind, unknown, err
 }
 
 // decodeBody reads the object that a client sends to a resource (or, through a sub-resource, of the kind that it

@@ -146,7 +146,11 @@ func (v versions) New(kind schema.GroupVersionKind) (runtime.Object, error) {
 		o.GetObjectKind().SetGroupVersionKind(kind)
 		return o, nil
 	}
-	return scheme.Scheme.New(kind)
+	o, err := scheme.Scheme.New(kind)
+	if err == nil {
+		o.GetObjectKind().SetGroupVersionKind(kind)
+	}
+	return o, err
 }
 
 // Default fills in a new object's defaults.

@@ -89,7 +89,11 @@ func (c *call) patched(current *store.Entry, body []byte) (registry.Object, erro
 		if err != nil {
 			return nil, err
 		}
-		return p.of(live), nil
+		obj := p.of(live)
+		if c.row.Accept == nil || c.row.Accept(obj) == nil {
+			c.complete(obj)
+			return obj, nil
+		}
 	}
 	var obj registry.Object
 	var err error

@@ -28,7 +28,7 @@ func (c *call) scaleOf(o registry.Object) *autoscalingv1.Scale {
 
 func (c *call) writeScale(code int, o registry.Object) error {
 	s := c.scaleOf(o)
-	if c.form.Shape == Table {
+	if c.form.Shape != Whole {
 		return c.writeShaped(code, s)
 	}
 	writeObject(c.w, c.r, code, c.form, metav1.TypeMeta{Kind: c.sub.Kind.Kind, APIVersion: c.sub.Kind.GroupVersion().String()}, s)
