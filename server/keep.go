@@ -34,6 +34,7 @@ func (s *Server) keep(ctx context.Context) {
 	var loops sync.WaitGroup
 	loops.Go(func() { s.registry.KeepNetwork(ctx) })
 	loops.Go(func() { s.registry.KeepFlowControl(ctx) })
+	loops.Go(func() { s.registry.KeepIdentity(ctx) })
 	loops.Go(func() { s.registry.KeepDefinitions(ctx) })
 	loops.Wait()
 }
