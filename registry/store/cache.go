@@ -44,8 +44,20 @@ type present struct {
 	// live tells that the stream goes on from here: until the next state, this is also the collection at any later
 	// revision that the stream has passed. After a gap in the stream it is not, until the collection has been read again.
 	live bool
-	// broken counts entries that cannot be decoded.
-	broken int
+	// broken counts entries that cannot be decoded, bytes is what all entries take.
+	broken, bytes int
+}
+
+// count adjusts the sums when one entry replaces another; either may be nil.
+func (p *present) count(old, new *Entry) {
+	if old != nil {
+		p.bytes -= old.Size()
+		p.broken -= brokenness(old)
+	}
+	if new != nil {
+		p.bytes += new.Size()
+		p.broken += brokenness(new)
+	}
 }
 
 func newStore(db *DB, c Config) *Store {
@@ -106,7 +118,7 @@ func (s *Store) advance(p *present, events []*clientv3.Event) {
 		}
 		c.at = now
 		next.revision = c.revision
-		next.broken += brokenness(c.new) - brokenness(c.old)
+		next.count(c.old, c.new)
 		batch = append(batch, c)
 	}
 	if len(batch) == 0 {
@@ -121,13 +133,6 @@ func (s *Store) advance(p *present, events []*clientv3.Event) {
 	s.stats.events.Add(int64(len(batch)))
 }
 
-func brokenness(e *Entry) int {
-	if e != nil && e.broken {
-		return 1
-	}
-	return 0
-}
-
 // change applies one event to the tree under edit.
 func (s *Store) change(ed *edit, ev *clientv3.Event) *change {
 	k := parseKey(string(ev.Kv.Key[len(s.prefix):]))
@@ -137,6 +142,7 @@ func (s *Store) change(ed *edit, ev *clientv3.Event) *change {
 		if c.old == nil {
 			return nil // nothing that anybody has seen
 		}
+		c.old, c.was = c.old.at(c.revision), c.old.Revision
 	} else {
 		c.new = s.entryOf(k, ev.Kv)
 		c.old = ed.set(c.new)

@@ -44,7 +44,8 @@ type Options struct {
 	Revision func() int64
 	// Log gets what an operator should know; nil is slog's default.
 	Log *slog.Logger
-	// HistoryBytes bounds the memory of past changes, all resources together; 0 is 48 MB.
+	// HistoryBytes bounds the memory of past changes, all resources together; 0 is as much as the present takes, but
+	// at least 24 MB and at most 100.
 	HistoryBytes int
 	// CompactEvery is the interval of etcd's compaction; 0 is five minutes, a negative one leaves it to others.
 	CompactEvery time.Duration
@@ -55,9 +56,6 @@ type Options struct {
 func (o *Options) complete() {
 	if o.Log == nil {
 		o.Log = slog.Default()
-	}
-	if o.HistoryBytes == 0 {
-		o.HistoryBytes = defaultHistory
 	}
 	if o.CompactEvery == 0 {
 		o.CompactEvery = compactEvery
@@ -73,7 +71,7 @@ func New(ctx context.Context, o Options) (*DB, error) {
 	o.complete()
 	db := &DB{
 		client: o.Client, root: "/" + strings.Trim(o.Root, "/") + "/", revision: o.Revision, log: o.Log,
-		stores: map[string]*Store{}, history: history{budget: o.HistoryBytes},
+		stores: map[string]*Store{}, history: history{fixed: o.HistoryBytes},
 	}
 	db.ctx, db.cancel = context.WithCancel(context.Background())
 	db.done = db.ctx.Done()

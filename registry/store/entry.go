@@ -54,6 +54,14 @@ func (e *Entry) Memo(slot int, make func(*Entry) ([]byte, error)) ([]byte, error
 // Size is the length of the object's encoding in bytes.
 func (e *Entry) Size() int { return len(e.data) }
 
+// brokenness counts an entry that cannot be decoded.
+func brokenness(e *Entry) int {
+	if e.broken {
+		return 1
+	}
+	return 0
+}
+
 // at returns the entry under another revision: a deleted object is shown under the revision of its deletion.
 func (e *Entry) at(r Revision) *Entry {
 	c := &Entry{Key: e.Key, Revision: r, store: e.store, data: e.data, attrs: e.attrs, foreign: e.foreign, broken: e.broken}

@@ -74,7 +74,7 @@ func (s *Store) startFilling(filled chan struct{}) {
 // fillOnce reads the collection, drops what is older from the backlog, and applies the rest.
 func (s *Store) fillOnce() bool {
 	gaps := s.gaps.Load()
-	root, revision, broken, err := s.readAll(s.db.ctx, 0)
+	p, err := s.readAll(s.db.ctx, 0)
 	if err != nil {
 		if s.db.ctx.Err() == nil {
 			s.db.log.Warn("a watch cache cannot be filled", "resource", s.Resource.String(), "err", err)
@@ -90,8 +90,8 @@ func (s *Store) fillOnce() bool {
 	if s.gaps.Load() != gaps {
 		return false // the stream broke meanwhile: the backlog does not join on to the list
 	}
-	p := &present{root: root, revision: revision, live: true, broken: broken}
-	s.ring.reset(revision)
+	p.live = true
+	s.ring.reset(p.revision)
 	s.present.Store(p)
 	s.advance(p, s.backlog)
 	close(s.filling)
@@ -125,24 +125,26 @@ func (s *Store) drop() {
 	s.interrupt()
 }
 
-// readAll reads the whole collection, at a revision or (0) at the latest one, which it returns.
-func (s *Store) readAll(ctx context.Context, at Revision) (root *node, revision Revision, broken int, err error) {
+// readAll reads the whole collection, at a revision or (0) at the latest one.
+func (s *Store) readAll(ctx context.Context, at Revision) (*present, error) {
+	p := &present{revision: at}
 	ed := edited(nil)
 	key, end := s.prefix, clientv3.GetPrefixRangeEnd(s.prefix)
 	for {
-		response, err := s.db.client.Get(ctx, key, clientv3.WithRange(end), clientv3.WithLimit(fillPage), clientv3.WithRev(int64(at)))
+		response, err := s.db.client.Get(ctx, key, clientv3.WithRange(end), clientv3.WithLimit(fillPage), clientv3.WithRev(int64(p.revision)))
 		if err != nil {
-			return nil, 0, 0, err
+			return nil, err
 		}
-		if at == 0 {
-			at = Revision(response.Header.Revision)
+		if p.revision == 0 {
+			p.revision = Revision(response.Header.Revision)
 		}
 		for _, e := range s.entriesOf(response.Kvs) {
 			ed.set(e)
-			broken += brokenness(e)
+			p.count(nil, e)
 		}
 		if !response.More {
-			return ed.root, at, broken, nil
+			p.root = ed.root
+			return p, nil
 		}
 		key = string(response.Kvs[len(response.Kvs)-1].Key) + "\x00"
 	}

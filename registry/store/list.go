@@ -77,12 +77,12 @@ func (s *Store) List(ctx context.Context, o ListOptions) (*List, error) {
 		}
 	}
 	s.stats.lists.Add(1)
-	return s.assemble(p.root, revision, f, plan), nil
+	return s.assemble(p, revision, f, plan), nil
 }
 
 // assemble walks the tree.
-func (s *Store) assemble(root *node, revision Revision, f filter, plan listPlan) *List {
-	list := &List{Revision: revision}
+func (s *Store) assemble(p *present, revision Revision, f filter, plan listPlan) *List {
+	list, root := &List{Revision: revision}, p.root
 	from, to := f.span(root)
 	if plan.start != "" {
 		from = max(from, root.rank(f.keyAt(plan.start)))
@@ -110,7 +110,7 @@ func (s *Store) assemble(root *node, revision Revision, f filter, plan listPlan)
 	})
 	if rank < to {
 		s.goOn(list, f, to-from-int(plan.limit))
-		s.past.save(revision, root)
+		s.past.save(revision, p)
 	}
 	return list
 }

@@ -14,21 +14,32 @@ type change struct {
 	revision Revision
 	at       time.Time
 	old, new *Entry
-	size     int // bytes that are kept only for this change
-	gone     atomic.Pointer[Entry]
+	was      Revision // of a deleted object, whose old is its last state under the revision of the deletion already
+	size     int      // bytes that are kept only for this change
+	left     atomic.Pointer[Entry]
 }
 
 // parting is the last state before the change under the revision of the change: what a DELETED event shows.
 func (c *change) parting() *Entry {
-	if e := c.gone.Load(); e != nil {
-		return e
+	if c.new == nil {
+		return c.old
 	}
-	c.gone.CompareAndSwap(nil, c.old.at(c.revision))
-	return c.gone.Load()
+	if c.left.Load() == nil {
+		c.left.CompareAndSwap(nil, c.old.at(c.revision))
+	}
+	return c.left.Load()
+}
+
+// before is the entry that the change took out of the tree, or nil.
+func (c *change) before() *Entry {
+	if c.new == nil {
+		return c.old.at(c.was)
+	}
+	return c.old
 }
 
 // ring holds the latest changes of a resource in order. A change has a number, counted from the beginning of the ring;
-// watchers are such numbers. Only the stream adds and drops changes; watchers read beside it.
+// watchers are such numbers. Only the stream adds changes; watchers read beside it.
 type ring struct {
 	mu      sync.RWMutex
 	changes []*change // a circular buffer: number n is at n modulo its length, which is a power of two
@@ -133,7 +144,7 @@ func (r *ring) cool(before time.Time) {
 		if c.old != nil {
 			c.old.memos.forget()
 		}
-		if e := c.gone.Load(); e != nil {
+		if e := c.left.Load(); e != nil {
 			e.memos.forget()
 		}
 	}

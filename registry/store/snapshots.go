@@ -16,9 +16,9 @@ type snapshots struct {
 }
 
 type snapshot struct {
-	revision Revision
-	root     *node
-	used     time.Time
+	*present
+	at   Revision // which the present stands for
+	used time.Time
 }
 
 const (
@@ -26,15 +26,15 @@ const (
 	snapshotPeriod = 2 * time.Minute // without use
 )
 
-// save keeps root as the collection at revision.
-func (h *snapshots) save(revision Revision, root *node) {
+// save keeps p as the collection at a revision.
+func (h *snapshots) save(at Revision, p *present) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.list = slices.DeleteFunc(h.list, func(s snapshot) bool { return s.revision == revision })
+	h.list = slices.DeleteFunc(h.list, func(s snapshot) bool { return s.at == at })
 	if len(h.list) == keptSnapshots {
 		h.list = slices.Delete(h.list, 0, 1)
 	}
-	h.list = append(h.list, snapshot{revision, root, time.Now()})
+	h.list = append(h.list, snapshot{p, at, time.Now()})
 }
 
 // nearest returns the earliest snapshot at or after a revision.
@@ -42,7 +42,7 @@ func (h *snapshots) nearest(revision Revision) (best snapshot, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.list {
-		if s.revision >= revision && (!ok || s.revision < best.revision) {
+		if s.at >= revision && (!ok || s.at < best.at) {
 			best, ok = s, true
 		}
 	}
@@ -58,31 +58,30 @@ func (h *snapshots) expire(now time.Time) {
 
 // at returns the collection as it was at a revision that the cache has reached.
 func (s *Store) at(ctx context.Context, revision Revision) (*present, error) {
-	p, _ := s.view()
+	p, now := s.view()
 	if p.revision <= revision {
 		return p, nil
 	}
-	base := snapshot{revision: p.revision, root: p.root}
-	if near, ok := s.past.nearest(revision); ok && near.revision < p.revision {
+	base := snapshot{present: p, at: now}
+	if near, ok := s.past.nearest(revision); ok && near.at < now {
 		base = near
 	}
-	if base.revision != revision {
-		root, ok := s.undo(base.root, base.revision, revision)
+	if base.at != revision {
+		past, ok := s.undo(base, revision)
 		if !ok {
 			var err error
-			if root, _, _, err = s.readAll(ctx, revision); err != nil {
+			if past, err = s.readAll(ctx, revision); err != nil {
 				return nil, err
 			}
 		}
-		base = snapshot{revision: revision, root: root}
+		base.present = past
 	}
-	s.past.save(revision, base.root)
-	return &present{root: base.root, revision: revision, broken: p.broken}, nil
+	s.past.save(revision, base.present)
+	return base.present, nil
 }
 
-// undo takes the changes after one revision, up to another, back from the collection at the latter. It fails when the
-// ring does not know them all.
-func (s *Store) undo(root *node, from, to Revision) (*node, bool) {
+// undo takes the changes after a revision back from a later collection. It fails when the ring does not know them all.
+func (s *Store) undo(base snapshot, to Revision) (*present, bool) {
 	n, _, ok := s.ring.after(to)
 	if !ok {
 		return nil, false
@@ -95,19 +94,23 @@ func (s *Store) undo(root *node, from, to Revision) (*node, bool) {
 		}
 		n += int64(count)
 		changes = append(changes, batch[:count]...)
-		if count == 0 || batch[count-1].revision >= from {
+		if count == 0 || batch[count-1].revision >= base.at {
 			break
 		}
 	}
-	ed := edited(root)
+	past := present{revision: to, broken: base.broken, bytes: base.bytes}
+	ed := edited(base.root)
 	for _, c := range slices.Backward(changes) {
 		switch {
-		case c.revision > from:
-		case c.old != nil:
-			ed.set(c.old)
-		default:
+		case c.revision > base.at:
+			continue
+		case c.old == nil:
 			ed.remove(c.new.Key)
+		default:
+			ed.set(c.before())
 		}
+		past.count(c.new, c.old)
 	}
-	return ed.root, true
+	past.root = ed.root
+	return &past, true
 }

@@ -18,6 +18,7 @@ type Stats struct {
 	Resource schema.GroupResource
 	Filled   bool     // the cache has been read from etcd
 	Objects  int      // in the cache
+	Bytes    int      // of their encodings
 	Revision Revision // that the cache has reached
 	Events   int64    // that the stream has brought, ever
 	Lists    int64    // answered, ever
@@ -35,7 +36,7 @@ func (db *DB) Stats() []Stats {
 			Events: s.stats.events.Load(), Lists: s.stats.lists.Load(), Watches: s.stats.watches.Load(),
 		}
 		if p != nil {
-			st.Objects = p.root.size()
+			st.Objects, st.Bytes = p.root.size(), p.bytes
 		}
 		all = append(all, st)
 	}
