@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -66,6 +67,13 @@ func Start(c Config) (*Etcd, error) {
 	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
+	dir, err := filepath.EvalSymlinks(c.Dir)
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
 	config, err := c.etcd()
 	if err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
@@ -89,7 +97,8 @@ func Start(c Config) (*Etcd, error) {
 		e.seen.note(server.Server.KV().Rev())
 		e.client.KV = e.seen
 	}
-	e.keeper = startKeeper(e.client, server.Server.Backend().Defrag, c.Quota, c.Log)
+	e.keeper = &keeper{client: e.client, defrag: server.Server.Backend().Defrag, file: filepath.Join(dir, "member", "snap", "db"), quota: c.Quota, log: c.Log}
+	e.keeper.start()
 	return e, nil
 }
 

@@ -163,3 +163,45 @@ func TestOtherProcessesComeInWhereAsked(t *testing.T) {
 		t.Error(e.Revision(), err)
 	}
 }
+
+func TestTheDatabaseFileIsNotKeptInMemory(t *testing.T) {
+	e := start(t, Config{})
+	fill(t, e, 20)
+	r, err := e.Client().Get(t.Context(), "k", clientv3.WithPrefix()) // reads all of the file
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := resident(t, e.keeper.file); n < 10<<20 {
+		t.Fatalf("%d bytes are resident after %d objects were read", n, r.Count)
+	}
+	if err := release(e.keeper.file); err != nil {
+		t.Fatal(err)
+	}
+	if n := resident(t, e.keeper.file); n > 1<<20 {
+		t.Errorf("%d bytes are resident after their release", n)
+	}
+	again, err := e.Client().Get(t.Context(), "k", clientv3.WithPrefix())
+	if err != nil || again.Count != r.Count {
+		t.Errorf("of %d objects %d are read after the release, %v", r.Count, again.Count, err)
+	}
+}
+
+// resident is how much of a file's mapping is in memory, as the kernel counts it.
+func resident(t *testing.T, file string) (bytes int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := false
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, "-") && strings.Count(strings.Fields(line)[0], "-") == 1 {
+			_, _, ours = mapping(line, file)
+		}
+		var kB int
+		if n, _ := fmt.Sscanf(line, "Rss: %d kB", &kB); n == 1 && ours {
+			bytes += kB << 10
+		}
+	}
+	return bytes
+}

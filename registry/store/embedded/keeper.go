@@ -19,6 +19,7 @@ import (
 type keeper struct {
 	client *clientv3.Client
 	defrag func() error // the client's own needs a part of etcd that is not there in process
+	file   string
 	quota  int64
 	log    *slog.Logger
 	cancel context.CancelFunc
@@ -27,17 +28,17 @@ type keeper struct {
 }
 
 const (
-	keepEvery   = 10 * time.Second
+	keepEvery   = 4 * time.Second
 	wasteWorth  = 16 << 20 // free bytes below which a file is left alone
 	warnFrom    = 7        // tenths of the quota in use at which warnings begin
 	askPatience = 5 * time.Second
 )
 
-func startKeeper(client *clientv3.Client, defrag func() error, quota int64, log *slog.Logger) *keeper {
-	ctx, cancel := context.WithCancel(context.Background())
-	k := &keeper{client: client, defrag: defrag, quota: quota, log: log, cancel: cancel}
+// start begins to look after the database.
+func (k *keeper) start() {
+	var ctx context.Context
+	ctx, k.cancel = context.WithCancel(context.Background())
 	k.done.Go(func() { k.run(ctx) })
-	return k
 }
 
 func (k *keeper) stop() {
@@ -60,7 +61,7 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// look defragments, warns and disarms, as the sizes demand.
+// look defragments, releases, warns and disarms, as the sizes demand.
 func (k *keeper) look(ctx context.Context) error {
 	status, err := k.status(ctx)
 	if err != nil {
@@ -73,6 +74,9 @@ func (k *keeper) look(ctx context.Context) error {
 		if status, err = k.status(ctx); err != nil {
 			return err
 		}
+	}
+	if err := release(k.file); err != nil {
+		return err
 	}
 	k.warn(status.DbSizeInUse)
 	return k.disarm(ctx, status.DbSize)
