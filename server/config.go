@@ -63,6 +63,7 @@ type Config struct {
 	AuthorizationMode     []string `flag:"authorization-mode" help:"who decides what users may do, in this order: Node, RBAC, AlwaysAllow, AlwaysDeny. Members of system:masters may do everything"`
 	ServiceAccountIssuer  []string `flag:"service-account-issuer" help:"issuer of service account tokens; further ones are accepted only"`
 	ServiceAccountKeys    []string `flag:"service-account-key-file" help:"keys that verify service account tokens (default: that of --service-account-signing-key-file)"`
+	APIAudiences          []string `flag:"api-audiences" help:"audiences of service account tokens that are for this API (default: the issuer)"`
 	ServiceAccountSigning string   `flag:"service-account-signing-key-file" help:"key that signs service account tokens (default: the cluster's own)"`
 
 	// What is served.
@@ -127,7 +128,7 @@ func (c *Config) Validate() error {
 		{len(c.ServiceAccountIssuer) == 0, "--service-account-issuer names none"},
 		{len(c.ServiceAccountKeys) > 0 && c.ServiceAccountSigning == "", "--service-account-key-file needs --service-account-signing-key-file"},
 	}
-	errs := []error{rangesErr, overridesErr}
+	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates)}
 	for _, check := range checks {
 		if check.bad {
 			errs = append(errs, errors.New(check.word))

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,7 @@ type security struct {
 	authenticator auth.Authenticator
 	tokens        auth.Tokens
 	authorizer    registry.Authorizer
+	issuer        *auth.Issuer // of service account tokens
 }
 
 // openSecurity makes or reads keys and certificates, and writes the admin's kubeconfig.
@@ -47,9 +49,24 @@ func openSecurity(c *Config, network registry.Network, log *slog.Logger) (*secur
 	if s.authorizer, err = auth.NewAuthorizer(c.AuthorizationMode); err != nil {
 		return nil, fmt.Errorf("--authorization-mode: %w", err)
 	}
+	if s.issuer, err = openIssuer(c, pki); err != nil {
+		return nil, err
+	}
 	write := func() error { return s.writeKubeconfig(c) }
 	pki.OnRenewal(write)
 	return s, write()
+}
+
+// openIssuer signs service account tokens with the configured key, or the cluster's own.
+func openIssuer(c *Config, pki *auth.PKI) (*auth.Issuer, error) {
+	var key crypto.Signer = pki.ServiceAccountKey
+	if c.ServiceAccountSigning != "" {
+		var err error
+		if key, err = auth.ReadSigningKey(c.ServiceAccountSigning); err != nil {
+			return nil, fmt.Errorf("--service-account-signing-key-file: %w", err)
+		}
+	}
+	return auth.NewIssuer(c.ServiceAccountIssuer[0], c.APIAudiences, key)
 }
 
 // openFiles reads the certificates that are configured in place of the cluster's own.

@@ -17,6 +17,13 @@ func (c *Config) served() ([]*registry.Resource, error) {
 	if err := c.checkRuntime(rows); err != nil {
 		return nil, err
 	}
+	for _, row := range rows {
+		hub := row.Hub().Name
+		left := slices.ContainsFunc(row.Versions, func(v registry.Version) bool { return c.serves(row, v.Name) })
+		if left && !c.serves(row, hub) {
+			return nil, fmt.Errorf("--runtime-config: %s of %s cannot be turned off alone: objects are kept in it", hub, row.GroupResource())
+		}
+	}
 	rows = slices.DeleteFunc(rows, func(row *registry.Resource) bool {
 		row.Versions = slices.DeleteFunc(row.Versions, func(v registry.Version) bool { return !c.serves(row, v.Name) })
 		return len(row.Versions) == 0

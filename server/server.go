@@ -77,6 +77,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	}
 	s.registry = registry.New(s.db, rows)
 	s.registry.Network, s.registry.ForbidPrivileged = network, !config.AllowPrivileged
+	s.registry.Tokens = s.security.issuer
 	s.registry.Authorizer, s.registry.Authenticator = s.authorizer, s.security.tokens
 	if s.registry.Kubelet, err = s.security.kubelet(&config); err != nil {
 		return nil, err

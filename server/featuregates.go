@@ -1,0 +1,81 @@
+package server
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// There are no feature gates in knarr: what Kubernetes 1.36 has on by default is there, what it has off is absent.
+// --feature-gates is accepted where it says no more than that, so that command lines written for kube-apiserver work.
+
+// gatesOn are the alpha and beta gates that are on by default in 1.36.
+const gatesOn = `
+APIResponseCompression APIServerIdentity AllowParsingUserUIDFromCertAuth AtomicFIFO
+AuthorizePodWebsocketUpgradeCreatePermission CPUManagerPolicyBetaOptions CRDObservedGenerationTracking
+ClearingNominatedNodeNameAfterBinding ClientsAllowCARotation ClientsAllowTLSCacheGC ComponentFlagz
+ComponentStatusz ConstrainedImpersonation ContainerCheckpoint ContainerRestartRules ContextualLogging
+DRAConsumableCapacity DRADeviceBindingConditions DRADeviceTaints DRAExtendedResource DRAPartitionableDevices
+DRAResourceClaimDeviceStatus DRAResourceClaimGranularStatusAuthorization DRASchedulerFilterTimeout
+DeclarativeValidationBeta DeploymentReplicaSetTerminatingReplicas DetectCacheInconsistency EnvFiles
+ExtendWebSocketsToKubelet GracefulNodeShutdown GracefulNodeShutdownBasedOnPodPriority HPAConfigurableTolerance
+HostnameOverride InOrderInformersBatchProcess InPlacePodLevelResourcesVerticalScaling
+InPlacePodVerticalScalingInitContainers KubeletCrashLoopBackOffMax KubeletEnsureSecretPulledImages
+KubeletSeparateDiskGC KubeletServiceAccountTokenForCredentialProviders ListFromCacheSnapshot LoggingBetaOptions
+MatchLabelKeysInPodTopologySpread MatchLabelKeysInPodTopologySpreadSelectorMerge
+MutablePodResourcesForSuspendedJobs MutableSchedulingDirectivesForSuspendedJobs NodeDeclaredFeatures
+NominatedNodeNameForExpectation OpenAPIEnums OpportunisticBatching PLEGOnDemandRelist PodDeletionCost
+PodLevelResources PodReadyToStartContainersCondition PodTopologyLabelsAdmission PortForwardWebsockets
+PreventStaticPodAPIReferences RelaxedServiceNameValidation ReloadKubeletClientCAFile
+ReloadKubeletServerCertificateFile RemoteRequestHeaderUID ResourceHealthStatus ResourceHealthStatusMessage
+RestartAllContainersOnContainerExits RotateKubeletServerCertificate SchedulerAsyncPreemption
+SchedulerPopFromBackoffQ ServiceAccountNodeAudienceRestriction SizeBasedListCostEstimate
+StaleControllerConsistencyDaemonSet StaleControllerConsistencyJob StaleControllerConsistencyReplicaSet
+StaleControllerConsistencyStatefulSet StatefulSetSemanticRevisionComparison StorageVersionHash
+StrictIPCIDRValidation StructuredAuthenticationConfigurationEgressSelector
+StructuredAuthenticationConfigurationJWKSMetrics TokenRequestServiceAccountUIDValidation
+TopologyManagerPolicyBetaOptions TranslateStreamCloseWebsocketRequests UnauthenticatedHTTP2DOSMitigation
+UnknownVersionInteroperabilityProxy UnlockWhileProcessingFIFO WatchCacheInitializationPostStartHook WatchList
+WatchListClient WindowsGracefulNodeShutdown
+`
+
+// gatesOff are those that are off.
+const gatesOff = `
+APIServingWithRoutine AllowUnsafeMalformedObjectDeletion CBORServingAndStorage CPUManagerPolicyAlphaOptions
+CRIListStreaming CSIVolumeHealth ClientsAllowCBOR ClientsPreferCBOR
+CloudControllerManagerWatchBasedRoutesReconciliation CloudControllerManagerWebhook ClusterTrustBundle
+ClusterTrustBundleProjection ConcurrentWatchObjectDecode ContainerStopSignals
+ControllerManagerReleaseLeaderElectionLockOnExit CoordinatedLeaderElection CrossNamespaceVolumeDataSource
+DRADeviceTaintRules DRAListTypeAttributes DRANodeAllocatableResources DRAResourcePoolStatus
+DRAWorkloadResourceClaims EventedPLEG GangScheduling GenericWorkload HPAScaleToZero ImageVolumeWithDigest
+InPlacePodVerticalScalingExclusiveCPUs InPlacePodVerticalScalingExclusiveMemory KubeletInUserNamespace
+LocalStorageCapacityIsolationFSQuotaMonitoring LoggingAlphaOptions ManifestBasedAdmissionControlConfig
+MaxUnavailableStatefulSet MemoryQoS MutablePVNodeAffinity NativeHistograms PersistentVolumeClaimUnusedSinceTime
+PodAndContainerStatsFromCRI PodCertificateRequest PodLevelResourceManagers PodLogsQuerySplitStreams PodsAPI
+QOSReserved ReduceDefaultCrashLoopBackOffDecay RuntimeClassInImageCriApi SELinuxMount SchedulerAsyncAPICalls
+ShardedListAndWatch StorageCapacityScoring StorageVersionAPI StorageVersionMigrator
+TaintTolerationComparisonOperators TopologyAwareWorkloadScheduling TopologyManagerPolicyAlphaOptions
+UserNamespacesHostNetworkSupport VolumeLimitScaling WindowsCPUAndMemoryAffinity WorkloadAwarePreemption
+WorkloadWithJob
+`
+
+// checkFeatureGates refuses gates that nobody knows, and values other than the default.
+func checkFeatureGates(wanted map[string]string) error {
+	defaults := map[string]string{"AllAlpha": "false", "AllBeta": "false"}
+	for name := range strings.FieldsSeq(gatesOn) {
+		defaults[name] = "true"
+	}
+	for name := range strings.FieldsSeq(gatesOff) {
+		defaults[name] = "false"
+	}
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		switch value, known := defaults[name]; {
+		case !known:
+			return fmt.Errorf("--feature-gates: %s is no alpha or beta feature of Kubernetes %s", name, Release)
+		case wanted[name] != value:
+			return fmt.Errorf("--feature-gates: %s is %s here and cannot be set otherwise: knarr has what Kubernetes %s has by default", name, value, Release)
+		}
+	}
+	return nil
+}
