@@ -165,3 +165,12 @@ func nodeTransport(t *tls.Config) *http.Transport {
 	return &http.Transport{TLSClientConfig: t, DialContext: dialer.DialContext, TLSHandshakeTimeout: 10 * time.Second,
 		MaxIdleConnsPerHost: 25, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
 }
+
+// trust is what servers behind this one have to believe.
+func (s *security) trust() registry.Trust {
+	t := registry.Trust{ProxyCA: s.pki.ProxyAuthority.PEM()}
+	for _, b := range s.clientCAs {
+		t.ClientCA = append(t.ClientCA, b.PEM()...)
+	}
+	return t
+}
