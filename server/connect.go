@@ -1,10 +1,15 @@
 package server
 
 import (
+	"errors"
+	"io"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
 
+	"github.com/munnerz/goautoneg"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/proxy"
 
 	"github.com/knarr-dev/knarr/registry"
@@ -13,6 +18,11 @@ import (
 // connect streams between the client and where the sub-resource leads to: a node's kubelet API for logs, exec, attach
 // and port-forward, any HTTP server for proxy.
 func (c *call) connect() error {
+	if c.Subresource == "log" {
+		if err := c.negotiateLog(); err != nil {
+			return err
+		}
+	}
 	location, err := c.sub.Connect(c.ctx(), c.write("connect"), c.Name, c.r)
 	if err != nil {
 		return err
@@ -27,26 +37,79 @@ func (c *call) connect() error {
 		h.ServeHTTP(c.w, c.r)
 		return nil
 	}
-	c.forward(location)
+	return c.copyLog(location)
+}
+
+// negotiateLog refuses clients that take nothing of what a resource can be answered as. A log is plain text all the
+// same; who asks for just that is refused as well, as upstream does.
+func (c *call) negotiateLog() error {
+	_, err := negotiate(c.r, wholeOnly)
+	if err == nil {
+		return nil
+	}
+	for _, clause := range goautoneg.ParseAccept(c.r.Header.Get("Accept")) {
+		if clause.Type == "text" && clause.SubType == "plain" {
+			return notAcceptable("only the following media types are accepted: %s", allMedia)
+		}
+	}
+	return generic(http.StatusNotAcceptable, metav1.StatusReasonNotAcceptable, "406: Not Acceptable\n\nAvailable representations: text/plain, "+allMedia)
+}
+
+// copyLog passes on what the kubelet has to say of a log, be it a log or, in the API's words, why there is none. The
+// client's own request goes no further: its headers are for this server.
+func (c *call) copyLog(l *registry.Location) error {
+	request, err := http.NewRequestWithContext(c.ctx(), http.MethodGet, l.URL.String(), nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: l.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("redirects forbidden") }}
+	answer, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode < http.StatusOK || answer.StatusCode > http.StatusPartialContent {
+		return c.kubeletError(answer)
+	}
+	c.w.Header().Set("Content-Type", "text/plain")
+	c.w.WriteHeader(http.StatusOK)
+	var out io.Writer = c.w
+	if l.Stream {
+		out = flushed{c.w, http.NewResponseController(c.w)}
+	}
+	io.Copy(out, answer.Body) // the answer has begun: whoever ends it early, nobody is left to be told
 	return nil
 }
 
-// forward passes an ordinary request on, and its answer back.
-func (c *call) forward(l *registry.Location) {
-	p := &httputil.ReverseProxy{
-		Transport: l.Transport,
-		Rewrite: func(r *httputil.ProxyRequest) {
-			target := *l.URL
-			r.Out.URL = &target
-			r.Out.Host = target.Host
-			r.SetXForwarded()
-		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) { refused{}.Error(w, r, err) },
+// kubeletError is a kubelet's refusal as an error of the API.
+func (c *call) kubeletError(answer *http.Response) error {
+	const enough = 50000 // bytes, of what may be a page for people
+	body, err := io.ReadAll(io.LimitReader(answer.Body, enough))
+	if err != nil {
+		return apierrors.NewInternalError(err)
 	}
-	if l.Stream {
-		p.FlushInterval = -1
+	switch answer.StatusCode {
+	case http.StatusInternalServerError:
+		return apierrors.NewInternalError(errors.New(string(body)))
+	case http.StatusBadRequest:
+		return apierrors.NewBadRequest(string(body))
 	}
-	p.ServeHTTP(c.w, c.r)
+	resource := schema.GroupResource{Resource: c.Plural + "/" + c.Subresource}
+	return apierrors.NewGenericServerResponse(answer.StatusCode, "", resource, c.Name, string(body), 0, false)
+}
+
+// flushed sends every write on at once.
+type flushed struct {
+	io.Writer
+	now *http.ResponseController
+}
+
+func (f flushed) Write(p []byte) (int, error) {
+	n, err := f.Writer.Write(p)
+	if err == nil {
+		err = f.now.Flush()
+	}
+	return n, err
 }
 
 // refused answers when the other side cannot be reached.
