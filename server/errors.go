@@ -63,10 +63,10 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Del("Warning") // of the version: nobody has come as far
 	}
 	form, ferr := negotiate(r, wholeOnly)
-	if ferr != nil {
-		form = Form{}
-	}
 	form.Pretty = prettyWanted(r)
+	if ferr != nil {
+		form = Form{Pretty: true} // who takes nothing of what there is may be a person
+	}
 	writeObject(w, r, int(s.Code), form, statusType(), s)
 }
 
