@@ -185,7 +185,7 @@ func (v versions) ConvertToVersion(in runtime.Object, target runtime.GroupVersio
 			return nil, err
 		}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, typed); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("unable to convert unstructured object to %v: %w", have, err)
 		}
 		in = typed
 	}

@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
@@ -137,6 +140,9 @@ func (c *call) patchedJSON(whole, body []byte, d decoder) (registry.Object, erro
 	if err != nil {
 		return nil, err
 	}
+	if !namesVersion(out) {
+		return d.new().(registry.Object), c.heedStrict(unknownMembers(out, c.strict()), string(out))
+	}
 	obj, kind, unknown, err := d.decode(out, JSON, c.strict())
 	if err != nil {
 		return nil, invalidPatch(string(out), err.Error())
@@ -150,6 +156,28 @@ func (c *call) patchedJSON(whole, body []byte, d decoder) (registry.Object, erro
 	o := obj.(registry.Object)
 	o.GetObjectKind().SetGroupVersionKind(d.kind)
 	return o, nil
+}
+
+// namesVersion reports whether an object says of which version it is. One that a patch took the version from is read
+// as upstream's internal type, which knows no member of it: what is left is an empty object, without a name.
+func namesVersion(object []byte) bool {
+	var head metav1.TypeMeta
+	return json.Unmarshal(object, &head) != nil || head.APIVersion != ""
+}
+
+// unknownMembers are the complaints about such an object's members, none unless they matter.
+func unknownMembers(object []byte, matter bool) []error {
+	var members map[string]json.RawMessage
+	if !matter || json.Unmarshal(object, &members) != nil {
+		return nil
+	}
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if name != "apiVersion" && name != "kind" {
+			errs = append(errs, fmt.Errorf("unknown field %q", name))
+		}
+	}
+	return errs
 }
 
 // strict reports whether unknown and duplicate fields matter to the client.
