@@ -50,6 +50,7 @@ func newHealth(s *Server) *health {
 		{"etcd-readiness", ready, etcd},
 		{"informer-sync", ready, started},
 		{"poststarthook/start-apiserver-admission-initializer", all, fine},
+		{"poststarthook/rbac/bootstrap-roles", all, started},
 		{"poststarthook/scheduling/bootstrap-system-priority-classes", all, started},
 		{"poststarthook/priority-and-fairness-config-producer", all, started},
 		{"poststarthook/start-system-namespaces-controller", all, started},

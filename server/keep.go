@@ -43,6 +43,7 @@ func (s *Server) keep(ctx context.Context) {
 func (s *Server) prepare(ctx context.Context) error {
 	steps := []func(context.Context) error{
 		s.registry.PrepareNetwork, s.registry.EnsurePriorityClasses, s.registry.PrepareFlowControl, s.registry.EnsureAPIServices,
+		s.registry.EnsureRBACPolicy,
 		func(ctx context.Context) error { return s.registry.EnsureTrust(ctx, s.security.trust()) },
 	}
 	errs := make([]error, len(steps))
