@@ -27,6 +27,9 @@ import (
 // defaultServiceCIDR is the range that the cluster was started with.
 const defaultServiceCIDR = "kubernetes"
 
+// maxHostBits bounds the ranges that are allocated from, as upstream does: IPv6 prefixes have 64 bits at least.
+const maxHostBits = 64
+
 // addressManager marks the IPAddresses that are made here.
 const addressManager = "ipallocator.k8s.io"
 
@@ -167,7 +170,8 @@ func (r *Registry) addressRanges(ctx context.Context, family corev1.IPFamily, re
 			continue
 		}
 		for _, text := range c.Spec.CIDRs {
-			if p, err := netip.ParsePrefix(text); err == nil && familyOfAddr(p.Addr()) == family {
+			p, err := netip.ParsePrefix(text)
+			if err == nil && familyOfAddr(p.Addr()) == family && p.Addr().BitLen()-p.Bits() <= maxHostBits {
 				ranges = append(ranges, newAddressRange(p.Masked()))
 			}
 		}

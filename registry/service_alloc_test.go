@@ -300,6 +300,41 @@ func age(t *testing.T, r *Registry, name string) {
 	}
 }
 
+// An address that somebody deletes while a Service has it is held again; one that was released is not.
+func TestDeletedAddressesAreRestored(t *testing.T) {
+	r := startCluster(t, "10.0.0.0/24")
+	addresses := r.Store(networkingv1.GroupName, "ipaddresses")
+	s := mustCreate(t, r, "", "services", newService("s", nil))
+	held, err := addresses.Get(t.Context(), store.Key{Name: s.Spec.ClusterIP}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	repair := serviceRepair{r: r}
+	for _, c := range []struct {
+		rule   string
+		remove func() error
+		want   int
+	}{
+		{"deleted by hand", func() error {
+			return r.Delete(t.Context(), r.Resource(networkingv1.GroupName, "ipaddresses"), held.Key, nil)
+		}, 1},
+		{"released with its Service", func() error {
+			return r.Delete(t.Context(), r.Resource("", "services"), objectKey(s), nil)
+		}, 0},
+	} {
+		if err := c.remove(); err != nil {
+			t.Fatal(err)
+		}
+		names(t, r, networkingv1.GroupName, "ipaddresses") // the cache has seen it, as it has when a watch tells
+		if err := repair.restore(t.Context(), held); err != nil {
+			t.Fatal(err)
+		}
+		if got := names(t, r, networkingv1.GroupName, "ipaddresses"); len(got) != c.want {
+			t.Errorf("%s: %v", c.rule, got)
+		}
+	}
+}
+
 // The endpoints of the kubernetes Service are the servers that are alive.
 func TestOwnEndpoints(t *testing.T) {
 	etcd := startEtcd(t)

@@ -13,6 +13,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/knarr-dev/knarr/registry/store"
 )
@@ -71,6 +72,72 @@ func (p *serviceRepair) addresses(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// watch restores at once what is deleted while a Service has it, until ctx ends. The passes find what it misses.
+func (p *serviceRepair) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := p.restoreDeleted(ctx); err != nil && ctx.Err() == nil {
+			slog.Warn("watch the addresses of Services", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// restoreDeleted follows the deletions of IPAddresses from now on; it returns when the watch breaks.
+func (p *serviceRepair) restoreDeleted(ctx context.Context) error {
+	addresses := p.r.Store(networkingv1.GroupName, "ipaddresses")
+	list, err := addresses.List(ctx, store.ListOptions{Limit: 1})
+	if err != nil {
+		return err
+	}
+	w, err := addresses.Watch(ctx, store.WatchOptions{ResourceVersion: list.Revision.String()})
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	var events []store.Event
+	for {
+		if events, err = w.Next(ctx, events[:0]); err != nil {
+			return err
+		}
+		for _, e := range events {
+			if e.Type != watch.Deleted {
+				continue
+			}
+			if err := p.restore(ctx, e.Entry); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// restore holds a deleted address again if its Service still has it.
+func (p *serviceRepair) restore(ctx context.Context, deleted *store.Entry) error {
+	obj, err := deleted.Object()
+	if err != nil {
+		return err
+	}
+	ref := obj.(*networkingv1.IPAddress).Spec.ParentRef
+	if ref == nil || ref.Group != "" || ref.Resource != "services" {
+		return nil
+	}
+	owner, err := p.r.read(ctx, "", "services", store.Key{Namespace: ref.Namespace, Name: ref.Name})
+	if apierrors.IsNotFound(err) {
+		return nil // released with the Service
+	}
+	if err != nil {
+		return err
+	}
+	s := owner.(*corev1.Service)
+	ip, err := netip.ParseAddr(deleted.Name)
+	if err != nil || !slices.Contains(heldAddresses(s), deleted.Name) {
+		return nil
+	}
+	return p.r.createMissing(ctx, p.r.Resource(networkingv1.GroupName, "ipaddresses"), addressOf(s, ip))
 }
 
 // holdFor has the address be held for the Service. One that two Services have stays with the first.

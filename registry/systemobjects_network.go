@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,6 +55,9 @@ func (r *Registry) KeepNetwork(ctx context.Context) {
 		{name: "addresses of Services", every: keepRepairEvery, run: repair.addresses},
 		{name: "node ports of Services", every: keepRepairEvery, run: repair.ports},
 	}
+	var watching sync.WaitGroup
+	watching.Go(func() { repair.watch(ctx) })
+	defer watching.Wait()
 	tick := time.NewTicker(keepServiceEvery)
 	defer tick.Stop()
 	for {
