@@ -21,6 +21,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// From the first signal on, the next one does what it does to any process.
 	context.AfterFunc(ctx, stop)
+	go keepSmall(ctx)
 	if err := root().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "knarr:", err)
 		os.Exit(1)

@@ -142,7 +142,6 @@ func (s *Store) change(ed *edit, ev *clientv3.Event) *change {
 		if c.old == nil {
 			return nil // nothing that anybody has seen
 		}
-		c.old, c.was = c.old.at(c.revision), c.old.Revision
 	} else {
 		c.new = s.entryOf(k, ev.Kv)
 		c.old = ed.set(c.new)

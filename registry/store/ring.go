@@ -14,28 +14,26 @@ type change struct {
 	revision Revision
 	at       time.Time
 	old, new *Entry
-	was      Revision // of a deleted object, whose old is its last state under the revision of the deletion already
-	size     int      // bytes that are kept only for this change
+	size     int // bytes that are kept only for this change
 	left     atomic.Pointer[Entry]
 }
 
 // parting is the last state before the change under the revision of the change: what a DELETED event shows.
 func (c *change) parting() *Entry {
-	if c.new == nil {
-		return c.old
-	}
-	if c.left.Load() == nil {
+	for {
+		if e := c.left.Load(); e != nil {
+			return e
+		}
 		c.left.CompareAndSwap(nil, c.old.at(c.revision))
 	}
-	return c.left.Load()
 }
 
-// before is the entry that the change took out of the tree, or nil.
-func (c *change) before() *Entry {
-	if c.new == nil {
-		return c.old.at(c.was)
+// cool takes from the change what can be made again: memos of the superseded state, and the parting one.
+func (c *change) cool() {
+	if c.old != nil {
+		c.old.memos.forget()
 	}
-	return c.old
+	c.left.Store(nil)
 }
 
 // ring holds the latest changes of a resource in order. A change has a number, counted from the beginning of the ring;
@@ -45,7 +43,7 @@ type ring struct {
 	changes []*change // a circular buffer: number n is at n modulo its length, which is a power of two
 	start   int64     // the oldest number
 	end     int64     // one after the newest
-	warm    int64     // changes before it have given up their memos
+	warm    int64     // changes before it are cool
 	bytes   int       // the sum of the changes' sizes
 	floor   Revision  // changes up to this revision are gone, or were never here
 	horizon atomic.Int64
@@ -131,8 +129,8 @@ func (r *ring) drop(gone func(c *change, bytes int) bool) {
 	}
 }
 
-// cool takes the memos from states that were superseded before a moment. Watchers that keep up have written them long
-// ago; for the few that come later they are made again.
+// cool makes changes from before a moment smaller. Watchers that keep up have written them long ago; for the few that
+// come later the work is done again.
 func (r *ring) cool(before time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -141,12 +139,7 @@ func (r *ring) cool(before time.Time) {
 		if c.at.After(before) {
 			return
 		}
-		if c.old != nil {
-			c.old.memos.forget()
-		}
-		if e := c.left.Load(); e != nil {
-			e.memos.forget()
-		}
+		c.cool()
 	}
 }
 

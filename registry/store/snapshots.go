@@ -107,7 +107,7 @@ func (s *Store) undo(base snapshot, to Revision) (*present, bool) {
 		case c.old == nil:
 			ed.remove(c.new.Key)
 		default:
-			ed.set(c.before())
+			ed.set(c.old)
 		}
 		past.count(c.new, c.old)
 	}
