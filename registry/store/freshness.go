@@ -66,6 +66,7 @@ func (s *Store) reach(ctx context.Context, need wait) error {
 		switch {
 		case err == nil:
 		case ctx.Err() == context.DeadlineExceeded:
+			_, r = s.view()
 			return tooLarge(need.revision, r, 1)
 		default:
 			return err

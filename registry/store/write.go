@@ -102,6 +102,7 @@ func (s *Store) start(ctx context.Context, k Key) (current *Entry, verified bool
 	if e := s.cached(k); e != nil {
 		return e, false, nil
 	}
+	s.fill() // what is updated will be read: the next update starts from the cache
 	current, err = s.fresh(ctx, k)
 	return current, true, err
 }
