@@ -207,3 +207,22 @@ func TestWhichContainersComeBack(t *testing.T) {
 		}
 	}
 }
+
+func TestEqualByMeaning(t *testing.T) {
+	a, b := validPod(), validPod()
+	if !equal(a.Spec, b.Spec) || !equal(a, b) || !equal(&a.Spec, &b.Spec) {
+		t.Error("copies are equal")
+	}
+	a.Spec.Overhead = corev1.ResourceList{"cpu": resource.MustParse("1")}
+	b.Spec.Overhead = corev1.ResourceList{"cpu": resource.MustParse("1000m")}
+	a.Spec.NodeSelector = map[string]string{}
+	if !equal(a.Spec, b.Spec) {
+		t.Error("quantities are equal by amount, nil and empty maps are equal")
+	}
+	if b.Spec.NodeName = "n"; equal(a.Spec, b.Spec) {
+		t.Error("a field differs")
+	}
+	if equal(a, (*corev1.Pod)(nil)) || !equal((*corev1.Pod)(nil), (*corev1.Pod)(nil)) {
+		t.Error("nil is equal to nil alone")
+	}
+}
