@@ -11,7 +11,8 @@ type Config struct {
 	JSON       bool // stored as JSON; else as protobuf in the k8s envelope
 	// New returns a zero object.
 	New func() Object
-	// Complete brings an object read from etcd to today's defaults; nil means there is nothing to complete.
+	// Complete brings an object read from etcd to today's defaults; nil means there is nothing to complete. The stream
+	// waits for it: it must not read from a store.
 	Complete func(Object)
 	// Restore gives a decoded object what protobuf has no room for; nil means that there is nothing.
 	Restore func(Object)

@@ -92,6 +92,7 @@ func (s *Store) fillOnce() bool {
 	}
 	p.live = true
 	s.ring.reset(p.revision)
+	s.wakes.wakeAll() // watchers that began on the old state get 410 too
 	s.present.Store(p)
 	s.advance(p, s.backlog)
 	close(s.filling)

@@ -1,13 +1,16 @@
 package store_test
 
 import (
+	"errors"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/knarr-dev/knarr/registry/store"
 )
@@ -112,5 +115,62 @@ func TestNoIncrementIsLostAmongManyWriters(t *testing.T) {
 	}
 	if got := data(t, e); got != strconv.Itoa(writers*turns) {
 		t.Errorf("%s increments arrived of %d", got, writers*turns)
+	}
+}
+
+func TestAnObjectTooLargeForEtcdIsStoredWithoutManagedFields(t *testing.T) {
+	s := openConfigMaps(t)
+	large := func(megabytes int) *corev1.ConfigMap { return configMap(key(1), strings.Repeat("x", megabytes<<20)) }
+	c := large(1)
+	c.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: strings.Repeat("m", 1<<20)}}
+	e, err := s.Create(t.Context(), key(1), c, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, err := e.Object(); err != nil || o.GetManagedFields() != nil {
+		t.Errorf("%d managed fields, %v", len(o.GetManagedFields()), err)
+	}
+	_, err = s.Update(t.Context(), key(1), func(*store.Entry) (store.Outcome, error) { return store.Outcome{Put: large(2)}, nil })
+	if err == nil || err.Error() != "etcdserver: request is too large" {
+		t.Error(err)
+	}
+}
+
+// TestARefusalIsDecidedOnThePresent has decide refuse the state that the cache of one server still holds when another
+// has already changed it.
+func TestARefusalIsDecidedOnThePresent(t *testing.T) {
+	e := startEtcd(t, "")
+	here, there := openDB(t, e, nil).Open(configMaps()), openDB(t, e, nil).Open(configMaps())
+	for i := range 200 {
+		put(t, here, key(1), configMap(key(1), "no"))
+		list(t, here, store.ListOptions{})
+		put(t, there, key(1), configMap(key(1), "yes"))
+		_, err := here.Update(t.Context(), key(1), func(current *store.Entry) (store.Outcome, error) {
+			if data(t, current) == "no" {
+				return store.Outcome{}, errors.New("refused")
+			}
+			return store.Outcome{}, nil
+		})
+		if err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+	}
+}
+
+func TestADroppedStoreEndsItsWatches(t *testing.T) {
+	db := openDB(t, startEtcd(t, ""), nil)
+	old := db.Open(configMaps())
+	put(t, old, key(1), configMap(key(1), "x"))
+	w := startWatch(t, old, store.WatchOptions{})
+	next(t, w, 1)
+	s := db.Open(configMaps())
+	if _, err := w.Next(within(t), nil); !apierrors.IsResourceExpired(err) {
+		t.Error(err)
+	}
+	if _, err := old.List(t.Context(), store.ListOptions{}); !apierrors.IsServiceUnavailable(err) {
+		t.Error(err)
+	}
+	if d := cmp.Diff([]string{"c00001=x"}, names(t, list(t, s, store.ListOptions{}))); d != "" {
+		t.Error(d)
 	}
 }
