@@ -22,7 +22,7 @@ func TestGold(t *testing.T) {
 		"--enable-admission-plugins=NodeRestriction", "--service-cluster-ip-range=10.0.0.0/16",
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local")
 	start := time.Now()
-	results, err := Run(Server{URL: c.URL, Token: "gold-admin-token", CAFile: c.CAFile, Tokens: "tokens.csv", Timeout: 15 * time.Second}, files, 4, false)
+	results, err := Run(Server{URL: c.URL, Token: "gold-admin-token", CAFile: c.CAFile, Tokens: "tokens.csv", Timeout: 15 * time.Second}, files, 12, false)
 	if err != nil {
 		t.Fatal(err)
 	}
