@@ -58,6 +58,10 @@ func (r *Registry) KeepFlowControl(ctx context.Context) {
 	}
 }
 
+// followFlowControl brings the conditions up to date with a request's write, so that the next request sees them. What goes
+// wrong here is tried again, and reported, by KeepFlowControl.
+func followFlowControl(ctx context.Context, w *Write) { _ = w.Registry.ensureDangling(ctx) }
+
 // notifyChanges tells of every change of a resource's objects until ctx ends. Changes that nobody has heard of yet are
 // one; a watch that fails starts anew and is a change.
 func (r *Registry) notifyChanges(ctx context.Context, group, plural string, changed chan<- struct{}) {
@@ -209,14 +213,24 @@ func (r *Registry) ensureDangling(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	row := r.Resource(flowcontrolv1.GroupName, "flowschemas")
 	for _, name := range sortedKeys(stale) {
-		_, err := r.apply(ctx, flowControlConsumer, row, "status", store.Key{Name: name}, flowConditionConfig(name, stale[name]))
-		if err != nil && !apierrors.IsNotFound(err) {
+		if err := r.applyFlowCondition(ctx, name, stale[name]); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("set the condition of flow schema %s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// applyFlowCondition writes a condition, unless another has been faster.
+func (r *Registry) applyFlowCondition(ctx context.Context, name string, c flowcontrolv1.FlowSchemaCondition) error {
+	row, key := r.Resource(flowcontrolv1.GroupName, "flowschemas"), store.Key{Name: name}
+	_, err := r.replace(ctx, row, "status", key, func(w *Write, old Object) (Object, error) {
+		if hasFlowCondition(old.(*flowcontrolv1.FlowSchema), c) {
+			return nil, nil
+		}
+		return r.Apply(w, old.DeepCopyObject().(Object), flowConditionConfig(name, c), flowControlConsumer)
+	})
+	return err
 }
 
 // danglingCondition says whether a schema leads to a level that exists.

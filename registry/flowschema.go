@@ -13,6 +13,7 @@ func flowSchema() *Resource {
 			Group: flowcontrolv1.GroupName, Plural: "flowschemas", Singular: "flowschema", Kind: "FlowSchema",
 			Prefix: "flowschemas", Versions: []Version{{Name: "v1"}}, Reset: []string{"status"},
 			ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules,
+			Written: followFlowControl,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
 				textColumn("PriorityLevel", doc(flowcontrolv1.PriorityLevelConfigurationReference{}, "name")),

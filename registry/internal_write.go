@@ -68,17 +68,6 @@ func (r *Registry) updateAs(ctx context.Context, manager string, row *Resource, 
 	})
 }
 
-// apply merges a configuration into a stored object through a door, by force.
-func (r *Registry) apply(ctx context.Context, manager string, row *Resource, door string, key store.Key, config map[string]any) (Object, error) {
-	return r.replace(ctx, row, door, key, func(w *Write, old Object) (Object, error) {
-		obj, err := r.Apply(w, old.DeepCopyObject().(Object), config, manager)
-		if err == nil {
-			row.Complete(obj)
-		}
-		return obj, err
-	})
-}
-
 // replace puts what next makes of a stored object in its place; nil leaves it there.
 func (r *Registry) replace(ctx context.Context, row *Resource, door string, key store.Key, next func(w *Write, old Object) (Object, error)) (Object, error) {
 	w := r.ownWrite(row, "update", door, key.Namespace)

@@ -14,6 +14,7 @@ func priorityLevelConfiguration() *Resource {
 			Group: flowcontrolv1.GroupName, Plural: "prioritylevelconfigurations", Singular: "prioritylevelconfiguration",
 			Kind: "PriorityLevelConfiguration", Prefix: "prioritylevelconfigurations", Versions: []Version{{Name: "v1"}},
 			Reset: []string{"status"}, ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules,
+			Written: followFlowControl,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
 				textColumn("Type", doc(flowcontrolv1.PriorityLevelConfigurationSpec{}, "type")),

@@ -104,6 +104,8 @@ type Resource struct {
 	// finishes the former round first. finish is called once, with whether the write was stored; it undoes the
 	// effects otherwise, and is told false of a dry run. finish may be nil.
 	Begin func(ctx context.Context, w *Write, obj, old Object) (finish func(stored bool), err error)
+	// Written runs after a request has created or changed an object, before it is answered.
+	Written func(ctx context.Context, w *Write)
 	// Deleted runs after an object has left the store.
 	Deleted func(ctx context.Context, w *Write, obj Object)
 	// GracePeriod returns the seconds between the request to delete obj and its removal; zero removes it at once.

@@ -56,6 +56,7 @@ func (c *call) create() error {
 	if entry == nil {
 		return c.writeHub(http.StatusCreated, obj)
 	}
+	c.written()
 	return c.writeEntry(http.StatusCreated, entry)
 }
 

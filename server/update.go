@@ -156,7 +156,15 @@ func (c *call) change(ch change) (entry *store.Entry, obj registry.Object, creat
 		obj.SetResourceVersion(entry.Revision.String())
 		return nil, obj, false, nil
 	}
+	c.written()
 	return entry, obj, created, nil
+}
+
+// written lets the row follow up on a write.
+func (c *call) written() {
+	if c.row.Written != nil {
+		c.row.Written(c.ctx(), c.write("update"))
+	}
 }
 
 // rehearse runs a decision on the current object without storing what comes of it.
