@@ -60,22 +60,19 @@ func (s *Store) Update(ctx context.Context, k Key, decide func(current *Entry) (
 	current, verified, err := s.start(ctx, k)
 	for err == nil {
 		outcome, refusal := decide(current)
-		if refusal == nil && outcome.Put == nil && current == nil {
+		if refusal == nil && current == nil && (outcome.Delete || outcome.Put == nil) {
 			refusal = s.notFound(k)
 		}
 		w := write{object: outcome.Put, ttl: outcome.TTL}
-		if refusal == nil && outcome.Put != nil {
-			if w.encoded, err = s.encode(outcome.Put); err != nil {
-				break
-			}
+		if refusal == nil && outcome.Put != nil && !outcome.Delete {
+			w.encoded, refusal = s.encode(outcome.Put)
 		}
 		if refusal != nil || !outcome.Delete && current.holds(w) {
-			if verified {
-				return current.orRefused(refusal)
-			}
-			var now *Entry
-			if now, err = s.fresh(ctx, k); err != nil {
-				break
+			now := current
+			if !verified {
+				if now, err = s.fresh(ctx, k); err != nil {
+					break
+				}
 			}
 			if revisionOf(now) == revisionOf(current) {
 				return now.orRefused(refusal)
