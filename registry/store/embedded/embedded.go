@@ -48,7 +48,7 @@ type Etcd struct {
 
 const (
 	tick          = 10  // milliseconds; a lone member need not wait for a slow network
-	election      = 100 // milliseconds
+	election      = 50  // milliseconds; nobody else stands
 	snapshotEvery = 500 // writes between snapshots of the raft log; all of it is kept in memory until then
 	catchUp       = 100 // writes that the log keeps beyond a snapshot, for followers that do not exist
 	defaultQuota  = 8e9 // bytes; etcd's own recommendation for the largest
