@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bufio"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -37,7 +39,7 @@ func newMetrics(s *Server) *metrics {
 			Help: "Streams being served."}, what),
 	}
 	r := prometheus.NewRegistry()
-	r.MustRegister(m.total, m.duration, m.size, m.running, m.watches,
+	r.MustRegister(m.total, m.duration, m.size, m.running, m.watches, storeMetrics(s.db),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.Handler = promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 	return m
@@ -64,6 +66,12 @@ func (c *counted) Write(b []byte) (int, error) {
 	n, err := c.ResponseWriter.Write(b)
 	c.size += n
 	return n, err
+}
+
+// Hijack hands over the connection, for streams that are upgraded.
+func (c *counted) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c.code = http.StatusSwitchingProtocols
+	return http.NewResponseController(c.ResponseWriter).Hijack()
 }
 
 // Unwrap lets http.ResponseController reach the connection.

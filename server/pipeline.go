@@ -116,6 +116,10 @@ func (s *Server) limitTime(next http.Handler) http.Handler {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
+		if r.ContentLength != 0 {
+			// A body that never comes ends with the request. Connections that cannot be told so have no bodies to wait for.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit))
+		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/gorilla/websocket"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -64,6 +65,9 @@ func (c *call) watch() error {
 	}
 	stop := c.s.streams.enter(cancel)
 	defer stop()
+	if websocket.IsWebSocketUpgrade(c.r) {
+		return c.watchSocket(ctx, cancel, cursor, frames, err)
+	}
 	header := c.w.Header()
 	header.Set("Content-Type", form.Format.mediaType())
 	if form.Format == Protobuf {

@@ -1,0 +1,71 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/knarr-dev/knarr/registry/store"
+)
+
+// closeWait is how long a client may take to answer that the stream is over.
+const closeWait = time.Second
+
+// watchSocket follows a watch over a WebSocket: a message an event, text for JSON, binary for protobuf (where the
+// message's own length takes the place of the frame's).
+func (c *call) watchSocket(ctx context.Context, cancel context.CancelFunc, cursor *store.Watcher, frames *frameWriter, refused error) error {
+	upgrader := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }} // who asks is known by the credential
+	socket, err := upgrader.Upgrade(c.w, c.r, nil)
+	if err != nil {
+		return nil // Upgrade has answered
+	}
+	defer socket.Close()
+	go func() { // ends with the connection; all that a client can say is that it leaves
+		defer cancel()
+		for {
+			if _, _, err := socket.ReadMessage(); err != nil {
+				return
+			}
+		}
+	}()
+	send := func(write func(*chunks)) error {
+		var message bytes.Buffer
+		out := c.s.chunks.to(&message)
+		defer out.free()
+		write(out)
+		out.flush()
+		if frames.form.Format == Protobuf {
+			message.Next(4)
+			return socket.WriteMessage(websocket.BinaryMessage, message.Bytes())
+		}
+		return socket.WriteMessage(websocket.TextMessage, message.Bytes())
+	}
+	if refused != nil {
+		send(func(out *chunks) { frames.fail(out, statusOf(refused)) })
+	} else {
+		followSocket(ctx, cursor, frames, send)
+	}
+	return socket.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(closeWait))
+}
+
+// followSocket sends events until the watch or the connection ends.
+func followSocket(ctx context.Context, cursor *store.Watcher, frames *frameWriter, send func(func(*chunks)) error) {
+	var due []store.Event
+	for {
+		var err error
+		if due, err = cursor.Next(ctx, due[:0]); err != nil {
+			if ctx.Err() == nil {
+				send(func(out *chunks) { frames.fail(out, statusOf(err)) })
+			}
+			return
+		}
+		for _, e := range due {
+			if send(func(out *chunks) { err = frames.event(out, e) }) != nil || err != nil {
+				return
+			}
+		}
+	}
+}
