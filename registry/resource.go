@@ -54,6 +54,9 @@ type Resource struct {
 
 	// CreateOnUpdate lets PUT and apply create an object that does not exist.
 	CreateOnUpdate bool
+	// LossyJSON says that JSON leaves out what the stored form keeps, and that it counts: a patch takes the way through
+	// JSON even where a shorter one would do.
+	LossyJSON bool
 	// RequireRevision refuses an update that carries no resourceVersion.
 	RequireRevision bool
 	// MarkFirst has a first DELETE only mark the object, whatever holds it (namespaces, definitions).

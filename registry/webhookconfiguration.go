@@ -76,6 +76,7 @@ func webhookRow(plural, kind string) Resource {
 	return Resource{
 		Group: admissionv1.GroupName, Plural: plural, Singular: strings.ToLower(kind), Kind: kind, Categories: []string{"api-extensions"},
 		Prefix: plural, Versions: []Version{{Name: "v1"}}, RequireRevision: true,
+		LossyJSON:    true, // an empty caBundle is not none
 		ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules, PlainFinalizers: true,
 		Columns: []metav1.TableColumnDefinition{
 			nameColumn(),

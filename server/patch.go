@@ -87,7 +87,7 @@ func patchKind(r *http.Request) (types.PatchType, error) {
 
 // patched is the stored object with the patch, complete, in the hub version.
 func (c *call) patched(current *store.Entry, body []byte) (registry.Object, error) {
-	if p, ok := readLabelPatch(c.patching, body); ok && c.version.FromHub == nil {
+	if p, ok := readLabelPatch(c.patching, body); ok && c.version.FromHub == nil && !c.row.LossyJSON {
 		live, err := current.Object()
 		if err != nil {
 			return nil, err
