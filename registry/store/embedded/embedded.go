@@ -52,6 +52,7 @@ const (
 	snapshotEvery = 500 // writes between snapshots of the raft log; all of it is kept in memory until then
 	catchUp       = 100 // writes that the log keeps beyond a snapshot, for followers that do not exist
 	defaultQuota  = 8e9 // bytes; etcd's own recommendation for the largest
+	slowApply     = 2 * time.Second
 	maxRequest    = 1.5 * (1 << 20)
 	startPatience = time.Minute
 )
@@ -110,6 +111,8 @@ func (c Config) etcd() (*embed.Config, error) {
 	e.SnapshotCount, e.SnapshotCatchUpEntries = snapshotEvery, catchUp
 	e.QuotaBackendBytes, e.MaxRequestBytes = c.Quota, maxRequest
 	e.UnsafeNoFsync = c.NoSync
+	// A busy machine makes single requests slow; that is worth a warning where it lasts long enough to be felt.
+	e.WarningApplyDuration = slowApply
 	e.EnableGRPCGateway = false
 	e.ListenPeerUrls, e.ListenClientUrls = nil, nil
 	e.InitialCluster = e.InitialClusterFromName(e.Name)
