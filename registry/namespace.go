@@ -38,11 +38,8 @@ func namespace() *Resource {
 		Prepare:      prepareNamespace,
 		Validate:     validateNamespace,
 		Canonicalize: labelNamespace,
-		MarkDeleting: func(n *corev1.Namespace) {
-			n.Status.Phase = corev1.NamespaceTerminating
-			n.DeletionGracePeriodSeconds = nil
-		},
-		Holds: func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) > 0 },
+		MarkDeleting: func(n *corev1.Namespace) { n.Status.Phase = corev1.NamespaceTerminating },
+		Holds:        func(n *corev1.Namespace) bool { return len(n.Spec.Finalizers) > 0 },
 		Cells: func(n *corev1.Namespace) []any {
 			return []any{n.Name, string(n.Status.Phase), Age{At: n.CreationTimestamp}}
 		},

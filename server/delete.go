@@ -282,16 +282,18 @@ func (c *call) shorten(obj registry.Object, asked *int64) (graceful, pending boo
 	return true, false
 }
 
-// markNow marks an object that only its finalizers hold. To be marked first is no change of what is wanted.
+// markNow marks an object that only its finalizers hold. To be marked first is no change of what is wanted, and says
+// nothing of a grace period.
 func (c *call) markNow(obj registry.Object) {
-	if obj.GetDeletionTimestamp() == nil && obj.GetGeneration() > 0 && !c.row.MarkFirst {
+	marksFirst := c.row.MarkFirst && obj.GetDeletionTimestamp() == nil
+	if obj.GetDeletionTimestamp() == nil && obj.GetGeneration() > 0 && !marksFirst {
 		obj.SetGeneration(obj.GetGeneration() + 1)
 	}
 	if at := obj.GetDeletionTimestamp(); at == nil || at.After(c.now) {
 		now := metav1.NewTime(c.now.Truncate(time.Second))
 		obj.SetDeletionTimestamp(&now)
 	}
-	if c.row.Holds == nil {
+	if !marksFirst {
 		var zero int64
 		obj.SetDeletionGracePeriodSeconds(&zero)
 	}
