@@ -79,10 +79,8 @@ func validatePodStatus(_ *Write, p, old *corev1.Pod) field.ErrorList {
 		validateContainerUsers(p, path),
 		validateResourceHealth(s.ContainerStatuses, p.Spec.Containers, path.Child("containerStatuses")),
 		validateResourceHealth(s.InitContainerStatuses, p.Spec.InitContainers, path.Child("initContainerStatuses")),
+		validateGeneration(s.ObservedGeneration, path.Child("observedGeneration")),
 	)
-	if s.ObservedGeneration < 0 {
-		errs = append(errs, field.Invalid(path.Child("observedGeneration"), s.ObservedGeneration, "must be a non-negative integer"))
-	}
 	for i, c := range s.EphemeralContainerStatuses {
 		if len(c.AllocatedResourcesStatus) > 0 {
 			at := path.Child("ephemeralContainerStatuses").Index(i).Child("allocatedResourcesStatus")

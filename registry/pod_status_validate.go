@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -16,14 +15,17 @@ import (
 func validatePodConditions(conditions []corev1.PodCondition, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, c := range conditions {
-		if c.ObservedGeneration < 0 {
-			errs = append(errs, field.Invalid(path.Index(i).Child("observedGeneration"), c.ObservedGeneration, "must be a non-negative integer"))
-		}
-		for _, msg := range validation.IsQualifiedName(string(c.Type)) {
-			errs = append(errs, field.Invalid(path.Index(i).Child("Type"), string(c.Type), msg))
-		}
+		errs = append(errs, validateGeneration(c.ObservedGeneration, path.Index(i).Child("observedGeneration"))...)
+		errs = append(errs, validateQualifiedName(string(c.Type), path.Index(i).Child("Type"))...)
 	}
 	return errs
+}
+
+func validateGeneration(seen int64, path *field.Path) field.ErrorList {
+	if seen < 0 {
+		return field.ErrorList{field.Invalid(path, seen, "must be a non-negative integer")}
+	}
+	return nil
 }
 
 // validateNominatedNode: a nomination is for pods that have no node yet.
@@ -32,10 +34,7 @@ func validateNominatedNode(p, old *corev1.Pod, path *field.Path) field.ErrorList
 	if name == "" || name == old.Status.NominatedNodeName {
 		return nil
 	}
-	var errs field.ErrorList
-	for _, msg := range apivalidation.NameIsDNSSubdomain(name, false) {
-		errs = append(errs, field.Invalid(path, name, msg))
-	}
+	errs := validateDNSSubdomain(name, path)
 	if old.Spec.NodeName != "" {
 		errs = append(errs, field.Forbidden(path, "may not be set on pods that are already bound to a node"))
 	}
@@ -126,16 +125,8 @@ func validateClaimStatuses(statuses []corev1.PodResourceClaimStatus, claims []co
 		}
 		seen.Insert(s.Name)
 		if s.ResourceClaimName != nil {
-			errs = append(errs, validateClaimName(*s.ResourceClaimName, at.Child("resourceClaimName"))...)
+			errs = append(errs, validateDNSSubdomain(*s.ResourceClaimName, at.Child("resourceClaimName"))...)
 		}
-	}
-	return errs
-}
-
-func validateClaimName(name string, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, msg := range apivalidation.NameIsDNSSubdomain(name, false) {
-		errs = append(errs, field.Invalid(path, name, msg))
 	}
 	return errs
 }
@@ -153,9 +144,7 @@ func validateExtendedClaimStatus(status *corev1.PodExtendedResourceClaimStatus, 
 	for i, m := range status.RequestMappings {
 		at := path.Child("requestMappings").Index(i)
 		errs = append(errs, validateRequestMapping(m, spec, at)...)
-		for _, msg := range validation.IsDNS1123Label(m.RequestName) {
-			errs = append(errs, field.Invalid(path.Child("requestName"), m.RequestName, msg))
-		}
+		errs = append(errs, validateDNSLabel(m.RequestName, path.Child("requestName"))...)
 		if seen.Has(m) {
 			errs = append(errs, field.Duplicate(at.Child("containerName"), m.ContainerName),
 				field.Duplicate(at.Child("resourceName"), m.ResourceName), field.Duplicate(at.Child("requestName"), m.RequestName))
@@ -165,7 +154,7 @@ func validateExtendedClaimStatus(status *corev1.PodExtendedResourceClaimStatus, 
 	if status.ResourceClaimName == "" {
 		return append(errs, field.Required(path.Child("resourceClaimName"), ""))
 	}
-	return append(errs, validateClaimName(status.ResourceClaimName, path.Child("resourceClaimName"))...)
+	return append(errs, validateDNSSubdomain(status.ResourceClaimName, path.Child("resourceClaimName"))...)
 }
 
 func validateRequestMapping(m corev1.ContainerExtendedResourceRequest, spec *corev1.PodSpec, path *field.Path) field.ErrorList {
@@ -304,17 +293,10 @@ func validateContainerUsers(p *corev1.Pod, path *field.Path) field.ErrorList {
 }
 
 func validateLinuxUser(u *corev1.LinuxContainerUser, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for _, msg := range validation.IsValidUserID(u.UID) {
-		errs = append(errs, field.Invalid(path.Child("uid"), u.UID, msg))
-	}
-	for _, msg := range validation.IsValidGroupID(u.GID) {
-		errs = append(errs, field.Invalid(path.Child("gid"), u.GID, msg))
-	}
+	errs := append(invalidValue(path.Child("uid"), u.UID, validation.IsValidUserID(u.UID)),
+		invalidValue(path.Child("gid"), u.GID, validation.IsValidGroupID(u.GID))...)
 	for i, gid := range u.SupplementalGroups {
-		for _, msg := range validation.IsValidGroupID(gid) {
-			errs = append(errs, field.Invalid(path.Child("supplementalGroups").Index(i), gid, msg))
-		}
+		errs = append(errs, invalidValue(path.Child("supplementalGroups").Index(i), gid, validation.IsValidGroupID(gid))...)
 	}
 	return errs
 }
