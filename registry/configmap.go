@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"reflect"
+
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -61,7 +63,7 @@ func frozen(c, old *corev1.ConfigMap) field.ErrorList {
 	if !equal(c.Data, old.Data) {
 		errs = append(errs, field.Forbidden(field.NewPath("data"), why))
 	}
-	if !equal(c.BinaryData, old.BinaryData) {
+	if !reflect.DeepEqual(c.BinaryData, old.BinaryData) { // to upstream, empty is not absent here
 		errs = append(errs, field.Forbidden(field.NewPath("binaryData"), why))
 	}
 	return errs

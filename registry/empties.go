@@ -3,14 +3,14 @@ package registry
 import (
 	"encoding/json"
 	"reflect"
-	"strings"
 )
 
 // Protobuf does not tell an empty list or map from an absent one, and what is stored as protobuf comes back without.
-// JSON shows the difference in fields without omitempty: null, or []. An object that is about to be stored is brought
-// to the form that it will be read in, so that the answer to the write shows what every later read shows.
+// JSON shows the difference in fields without omitempty (null, or []), and some rules of immutability see it. An object
+// that is about to be stored is brought to the form that it will be read in: the answer to the write shows what every
+// later read shows, and the next write compares with it.
 
-// emptier turns the empty lists and maps of a value into absent ones, where JSON tells them apart.
+// emptier turns the empty lists and maps of a value into absent ones.
 type emptier func(reflect.Value)
 
 // emptierOf compiles the walk through a type, along those fields only that lead somewhere; nil if none does.
@@ -55,7 +55,7 @@ func compileFields(t reflect.Type, open map[reflect.Type]bool) emptier {
 	var steps []step
 	for i := range t.NumField() {
 		f := t.Field(i)
-		s := step{field: i, drop: shownEmpty(f), inside: compileEmptier(f.Type, open)}
+		s := step{field: i, drop: isCollection(f.Type), inside: compileEmptier(f.Type, open)}
 		if s.drop || s.inside != nil {
 			steps = append(steps, s)
 		}
@@ -75,13 +75,9 @@ func compileFields(t reflect.Type, open map[reflect.Type]bool) emptier {
 	}
 }
 
-// shownEmpty reports a list or map that JSON shows when it is empty. Bytes are no list: protobuf keeps empty ones.
-func shownEmpty(f reflect.StructField) bool {
-	_, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-	if strings.Contains(options, "omitempty") || strings.Contains(options, "inline") {
-		return false
-	}
-	return f.Type.Kind() == reflect.Map || f.Type.Kind() == reflect.Slice && f.Type.Elem().Kind() != reflect.Uint8
+// isCollection reports a list or map. Bytes are none: protobuf keeps empty ones.
+func isCollection(t reflect.Type) bool {
+	return t.Kind() == reflect.Map || t.Kind() == reflect.Slice && t.Elem().Kind() != reflect.Uint8
 }
 
 // marshalsItself reports a type whose fields are not what JSON shows (times, quantities).

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -139,6 +140,25 @@ func TestOutlineTellsListsWithoutItemsApart(t *testing.T) {
 			t.Errorf("arguments that are %s and %s have the same outline", name, other)
 		}
 		seen[outline] = name
+	}
+}
+
+// A part that is owned as one is not owned while all in it is empty.
+func TestOutlineTellsEmptyPartsApart(t *testing.T) {
+	s := &Server{}
+	m, err := s.managers.of(callFor(s, rowsOf(t)["NetworkPolicy"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	outline := func(labels map[string]string) string {
+		p := &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: labels}}}
+		return string(s.outlines.of(m.typed, reflect.ValueOf(p).Elem()))
+	}
+	if outline(map[string]string{}) == outline(map[string]string{"a": "x"}) {
+		t.Error("a selector of no labels and one of some have the same outline")
+	}
+	if outline(map[string]string{"b": "y"}) != outline(map[string]string{"a": "x"}) {
+		t.Error("selectors of different labels differ in outline")
 	}
 }
 

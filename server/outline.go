@@ -75,12 +75,8 @@ func (d *outliner) draw(v reflect.Value, ref schema.TypeRef) {
 	case !ok, atom.Map != nil && atom.List != nil: // without a schema everything may matter
 		d.whole(v)
 	case atom.Map != nil && atom.Map.ElementRelationship == schema.Atomic, atom.List != nil && atom.List.ElementRelationship == schema.Atomic:
-		// Owned as one. An empty list or map that is written out of habit may not count as set.
-		if k := v.Kind(); (k == reflect.Slice || k == reflect.Map) && v.Len() == 0 {
-			d.out = append(d.out, 0)
-		} else {
-			d.out = append(d.out, 1)
-		}
+		// Owned as one. What is empty, or has only empty parts, may not count as set.
+		d.filling(v)
 	case atom.Map != nil && v.Kind() == reflect.Struct:
 		d.fields(v, atom.Map)
 	case atom.Map != nil && v.Kind() == reflect.Map:
@@ -89,6 +85,26 @@ func (d *outliner) draw(v reflect.Value, ref schema.TypeRef) {
 		d.items(v, atom.List)
 	case atom.Scalar == nil:
 		d.whole(v)
+	}
+}
+
+// filling adds which parts of a value are set, and nothing of what they are.
+func (d *outliner) filling(v reflect.Value) {
+	for v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	switch k := v.Kind(); {
+	case v.IsZero():
+		d.out = append(d.out, 0)
+	case (k == reflect.Slice || k == reflect.Map) && v.Len() == 0:
+		d.out = append(d.out, 2)
+	default:
+		d.out = append(d.out, 1)
+		if k == reflect.Struct && transparent(v.Type()) {
+			for i := range v.NumField() {
+				d.filling(v.Field(i))
+			}
+		}
 	}
 }
 
