@@ -35,13 +35,7 @@ func deployment() *Resource {
 		Prepare:   prepareDeployment,
 		Validate:  validateDeployment,
 		Warn: func(_ *Write, d, old *appsv1.Deployment) []string {
-			switch {
-			case old == nil:
-				return append(warnPodName(d.Name), podTemplateWarnings(field.NewPath("spec", "template"), &d.Spec.Template)...)
-			case d.Generation != old.Generation:
-				return podTemplateWarnings(field.NewPath("spec", "template"), &d.Spec.Template)
-			}
-			return nil
+			return warnReplicas(d.Name, &d.Spec.Template, old == nil, old == nil || d.Generation != old.Generation)
 		},
 		Cells: deploymentCells,
 		Status: &Door[*appsv1.Deployment]{

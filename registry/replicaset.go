@@ -30,13 +30,7 @@ func replicaSet() *Resource {
 		Prepare:  prepareReplicaSet,
 		Validate: validateReplicaSet,
 		Warn: func(_ *Write, r, old *appsv1.ReplicaSet) []string {
-			switch {
-			case old == nil:
-				return append(warnPodName(r.Name), podTemplateWarnings(field.NewPath("spec", "template"), &r.Spec.Template)...)
-			case r.Generation != old.Generation:
-				return podTemplateWarnings(field.NewPath("spec", "template"), &r.Spec.Template)
-			}
-			return nil
+			return warnReplicas(r.Name, &r.Spec.Template, old == nil, old == nil || r.Generation != old.Generation)
 		},
 		Cells: func(r *appsv1.ReplicaSet) []any {
 			return append(replicaCells(r.Name, r.Spec.Replicas, r.Status.Replicas, r.Status.ReadyReplicas, r.CreationTimestamp,

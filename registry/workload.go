@@ -96,6 +96,18 @@ func warnPodName(name string) []string {
 		"a DNS label is recommended: %v", msgs)}
 }
 
+// warnReplicas warns of the name of new pods' owner, and of the template of new or changed pods.
+func warnReplicas(name string, t *corev1.PodTemplateSpec, isNew, changed bool) []string {
+	var warnings []string
+	if isNew {
+		warnings = warnPodName(name)
+	}
+	if changed {
+		warnings = append(warnings, podTemplateWarnings(field.NewPath("spec", "template"), t)...)
+	}
+	return warnings
+}
+
 // warnHistory warns of a revision history that is never cut.
 func warnHistory(limit *int32) []string {
 	if limit == nil || *limit >= 0 {
