@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,7 +71,7 @@ func (o *Options) complete() {
 func New(ctx context.Context, o Options) (*DB, error) {
 	o.complete()
 	db := &DB{
-		client: o.Client, root: "/" + strings.Trim(o.Root, "/") + "/", revision: o.Revision, log: o.Log,
+		client: o.Client, root: strings.TrimSuffix(path.Join("/", o.Root), "/") + "/", revision: o.Revision, log: o.Log,
 		stores: map[string]*Store{}, history: history{fixed: o.HistoryBytes},
 	}
 	db.ctx, db.cancel = context.WithCancel(context.Background())
@@ -126,19 +127,19 @@ func (db *DB) Drop(s *Store) {
 
 // storeOf returns the store of a key in etcd, or nil. A prefix is one segment ("pods") or two ("services/specs").
 func (db *DB) storeOf(key []byte) *Store {
-	path := string(key[min(len(db.root), len(key)):])
-	one := strings.IndexByte(path, '/')
+	below := string(key[min(len(db.root), len(key)):])
+	one := strings.IndexByte(below, '/')
 	if one < 0 {
 		return nil
 	}
 	db.mu.RLock()
 	defer db.mu.RUnlock()
-	if two := strings.IndexByte(path[one+1:], '/'); two >= 0 {
-		if s := db.stores[path[:one+1+two]]; s != nil {
+	if two := strings.IndexByte(below[one+1:], '/'); two >= 0 {
+		if s := db.stores[below[:one+1+two]]; s != nil {
 			return s
 		}
 	}
-	return db.stores[path[:one]]
+	return db.stores[below[:one]]
 }
 
 // all returns the open stores.

@@ -98,7 +98,10 @@ func Start(c Config) (*Etcd, error) {
 		e.seen.note(server.Server.KV().Rev())
 		e.client.KV = e.seen
 	}
-	e.keeper = &keeper{client: e.client, defrag: server.Server.Backend().Defrag, file: filepath.Join(dir, "member", "snap", "db"), quota: c.Quota, log: c.Log}
+	e.keeper = &keeper{client: e.client, defrag: server.Server.Backend().Defrag, quota: c.Quota, log: c.Log}
+	if c.ListenClients == "" {
+		e.keeper.file = filepath.Join(dir, "member", "snap", "db")
+	}
 	e.keeper.start()
 	return e, nil
 }

@@ -19,7 +19,7 @@ import (
 type keeper struct {
 	client *clientv3.Client
 	defrag func() error // the client's own needs a part of etcd that is not there in process
-	file   string
+	file   string       // to be released; empty where others can defragment it
 	quota  int64
 	log    *slog.Logger
 	cancel context.CancelFunc
@@ -75,8 +75,10 @@ func (k *keeper) look(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := release(k.file); err != nil {
-		return err
+	if k.file != "" {
+		if err := release(k.file); err != nil {
+			return err
+		}
 	}
 	k.warn(status.DbSizeInUse)
 	return k.disarm(ctx, status.DbSize)

@@ -24,6 +24,9 @@ func quiet(message string, fields []zapcore.Field) bool {
 		"server has potential to be slow":
 		return true
 	}
+	if strings.Contains(message, "cannot campaign") { // it stood for election before it knew itself, and does so again
+		return true
+	}
 	return slices.ContainsFunc(fields, func(f zapcore.Field) bool {
 		err, ok := f.Interface.(error)
 		return ok && quietError(err.Error())
