@@ -48,7 +48,7 @@ func podFields() []Field[*corev1.Pod] {
 	nodeName := func(p *corev1.Pod) string { return p.Spec.NodeName }
 	return []Field[*corev1.Pod]{
 		{Path: "spec.nodeName", Indexed: true, Value: nodeName},
-		{Path: "spec.host", Indexed: true, Value: nodeName},
+		{Path: "spec.host", Value: nodeName},
 		{Path: "spec.restartPolicy", Value: func(p *corev1.Pod) string { return string(p.Spec.RestartPolicy) }},
 		{Path: "spec.schedulerName", Value: func(p *corev1.Pod) string { return p.Spec.SchedulerName }},
 		{Path: "spec.serviceAccountName", Value: func(p *corev1.Pod) string { return p.Spec.ServiceAccountName }},
