@@ -2,10 +2,13 @@ package test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/knarr-dev/knarr/auth"
 	"github.com/knarr-dev/knarr/test/cluster"
 )
 
@@ -115,6 +119,26 @@ func TestResourcesInAClusterOfTheirOwn(t *testing.T) {
 	list, err := client.EventsV1().Events("default").List(t.Context(), metav1.ListOptions{})
 	if err != nil || len(list.Items) != 1 || !strings.HasPrefix(list.Items[0].Name, "e") {
 		t.Errorf("read through the other group: %v, %d events", err, len(list.Items))
+	}
+}
+
+// TestEtcdOverTLS reaches an etcd that shows a certificate, and wants one.
+func TestEtcdOverTLS(t *testing.T) {
+	dir := t.TempDir()
+	pki, err := auth.Open(dir, auth.Names{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, cert, key := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "admin.crt"), filepath.Join(dir, "admin.key")
+	url, etcd := cluster.StartEtcdTLS(t, ca, filepath.Join(dir, "apiserver.crt"), filepath.Join(dir, "apiserver.key"),
+		&tls.Config{RootCAs: pki.Authority.Pool(), GetClientCertificate: pki.Admin.GetForServer})
+	c := cluster.Start(t, "apiserver", "--etcd-servers="+url, "--etcd-cafile="+ca, "--etcd-certfile="+cert, "--etcd-keyfile="+key)
+	client := clientset(t, c, formats()["json"])
+	if _, err := client.CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{}); err != nil {
+		t.Error(err)
+	}
+	if keysBelow(t, etcd, "/registry/namespaces/default") != 1 {
+		t.Error("the default namespace is not in that etcd")
 	}
 }
 

@@ -43,7 +43,8 @@ func (l *logging) logger(w io.Writer) (*slog.Logger, error) {
 	return slog.New(handler), nil
 }
 
-// chatter is for the log of libraries: what they hold to be information is of interest to developers here.
+// chatter is for the log of libraries: what they hold to be information is of interest to developers here. (klog hands
+// on its warnings as information, so these go the same way.)
 type chatter struct{ slog.Handler }
 
 func (c chatter) Enabled(ctx context.Context, level slog.Level) bool {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,9 +44,9 @@ func greet(w io.Writer, c *server.Config) {
 
 Use it from another terminal:
 
-  knarr kubectl get namespaces
+  %s kubectl get namespaces
   export KUBECONFIG=%s     # for kubectl, helm and others
 
 Ctrl-C stops it; what it keeps is in %s.
-`, version, server.Release, c.LocalURL(), etcd, c.KubeconfigPath(), c.DataDir)
+`, version, server.Release, c.LocalURL(), etcd, os.Args[0], c.KubeconfigPath(), c.DataDir)
 }

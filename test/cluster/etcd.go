@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"os/exec"
 	"testing"
@@ -14,10 +15,21 @@ import (
 // StartEtcd runs an etcd of its own, as an external cluster is, and returns its address and a client.
 func StartEtcd(t testing.TB) (string, *clientv3.Client) {
 	t.Helper()
+	return startEtcd(t, "http", nil)
+}
+
+// StartEtcdTLS does the same with an etcd that shows and wants certificates.
+func StartEtcdTLS(t testing.TB, caFile, certFile, keyFile string, client *tls.Config) (string, *clientv3.Client) {
+	t.Helper()
+	return startEtcd(t, "https", client, "--trusted-ca-file="+caFile, "--client-cert-auth", "--cert-file="+certFile, "--key-file="+keyFile)
+}
+
+func startEtcd(t testing.TB, scheme string, trust *tls.Config, flags ...string) (string, *clientv3.Client) {
+	t.Helper()
 	var out buffer
-	url, peer := fmt.Sprintf("http://127.0.0.1:%d", FreePort(t)), fmt.Sprintf("http://127.0.0.1:%d", FreePort(t))
-	process := exec.Command(Binary(t, "etcd"), "--data-dir="+t.TempDir(), "--listen-client-urls="+url, "--advertise-client-urls="+url,
-		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--log-level=warn")
+	url, peer := fmt.Sprintf("%s://127.0.0.1:%d", scheme, FreePort(t)), fmt.Sprintf("http://127.0.0.1:%d", FreePort(t))
+	process := exec.Command(Binary(t, "etcd"), append(flags, "--data-dir="+t.TempDir(), "--listen-client-urls="+url, "--advertise-client-urls="+url,
+		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=default="+peer, "--log-level=warn")...)
 	process.Stdout, process.Stderr = &out, &out
 	if err := process.Start(); err != nil {
 		t.Fatal(err)
@@ -26,7 +38,7 @@ func StartEtcd(t testing.TB) (string, *clientv3.Client) {
 		process.Process.Kill()
 		process.Wait() // killed: the error says so
 	})
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: readyAfter, Logger: zap.NewNop()})
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: readyAfter, TLS: trust, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
