@@ -188,6 +188,8 @@ type Subresource struct {
 	// No object and no error make a Status of success.
 	New    func() Object
 	Create func(ctx context.Context, w *Write, name string, body Object) (runtime.Object, error)
+	// Complete fills in the defaults of a body that is itself the answer: its fields get an owner, as if it were stored.
+	Complete func(body Object)
 
 	// Connect streams to a node: it returns where (log, exec, attach, portforward, proxy). No location and no error
 	// mean that there is nothing to stream: 204 No Content.

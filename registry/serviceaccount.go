@@ -21,7 +21,7 @@ func serviceAccount() *Resource {
 				Name: "token", Verbs: []string{"create"},
 				Kind:   authenticationv1.SchemeGroupVersion.WithKind("TokenRequest"),
 				New:    func() Object { return &authenticationv1.TokenRequest{} },
-				Create: requestToken,
+				Create: requestToken, Complete: completeTokenRequest,
 			}},
 		},
 		Prepare: keepSecretNames,

@@ -109,9 +109,13 @@ func tokenConflict(of schema.GroupResource, name, format string, args ...any) er
 	return apierrors.NewConflict(of, name, fmt.Errorf(format, args...))
 }
 
+// completeTokenRequest fills in what a request has before it is anybody's: the life of its token.
+func completeTokenRequest(body Object) {
+	fillPointer(&body.(*authenticationv1.TokenRequest).Spec.ExpirationSeconds, int64(time.Hour/time.Second))
+}
+
 // fillTokenRequest says what the request left open.
 func fillTokenRequest(request *authenticationv1.TokenRequest, account *corev1.ServiceAccount, issuer TokenIssuer, now time.Time) {
-	fillPointer(&request.Spec.ExpirationSeconds, int64(time.Hour/time.Second))
 	if len(request.Spec.Audiences) == 0 {
 		request.Spec.Audiences = issuer.Audiences()
 	}

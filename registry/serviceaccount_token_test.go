@@ -43,7 +43,9 @@ func TestServiceAccountTokens(t *testing.T) {
 
 	w := &Write{Registry: r, Namespace: "default", Now: time.Unix(1000, 0), Warn: func(string) {}}
 	ask := func(account string, spec authenticationv1.TokenRequestSpec) (*authenticationv1.TokenRequest, error) {
-		out, err := requestToken(t.Context(), w, account, &authenticationv1.TokenRequest{Spec: spec})
+		request := &authenticationv1.TokenRequest{Spec: spec}
+		completeTokenRequest(request)
+		out, err := requestToken(t.Context(), w, account, request)
 		if err != nil {
 			return nil, err
 		}

@@ -80,7 +80,12 @@ func (c *call) alsoKinds() []schema.GroupVersionKind {
 func (c *call) answer(obj registry.Object, o *metav1.CreateOptions) error {
 	w := c.write("create")
 	var err error
-	if c.sub == nil {
+	returned := c.sub == nil
+	if c.sub != nil && c.sub.Complete != nil {
+		c.sub.Complete(obj)
+		returned = true
+	}
+	if returned {
 		if obj, err = c.manage(nil, obj); err != nil {
 			return err
 		}

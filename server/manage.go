@@ -57,7 +57,7 @@ func (c *call) manageNew(obj registry.Object) (registry.Object, error) {
 	}
 	d := door{c.row, c.version.Name, c.Subresource}
 	var outline []byte
-	if m.typed != nil && c.version.FromHub == nil && len(obj.GetManagedFields()) == 0 {
+	if m.typed != nil && c.sub == nil && c.version.FromHub == nil && len(obj.GetManagedFields()) == 0 {
 		outline = c.s.outlines.of(m.typed, reflect.ValueOf(obj).Elem())
 	}
 	name := managerName(c.fieldManager, c.r)
@@ -67,7 +67,12 @@ func (c *call) manageNew(obj registry.Object) (registry.Object, error) {
 			return obj, nil
 		}
 	}
-	out := m.UpdateNoErrors(c.row.New(), obj, name).(registry.Object)
+	empty := c.row.New()
+	if c.sub != nil {
+		empty = c.sub.New()
+		empty.GetObjectKind().SetGroupVersionKind(c.sub.Kind)
+	}
+	out := m.UpdateNoErrors(empty, obj, name).(registry.Object)
 	if entries := out.GetManagedFields(); outline != nil && len(entries) <= 1 {
 		var owned []byte
 		if len(entries) == 1 {

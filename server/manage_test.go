@@ -162,6 +162,35 @@ func TestOutlineTellsEmptyPartsApart(t *testing.T) {
 	}
 }
 
+// A token request is stored nowhere, but answered with its fields' owner: under the kind that was posted, not the
+// account's.
+func TestTokenRequestsFieldsAreTheSenders(t *testing.T) {
+	var accounts *registry.Resource
+	for _, r := range registry.Builtin() {
+		if r.Kind == "ServiceAccount" {
+			accounts = r
+		}
+	}
+	c := callFor(&Server{}, accounts)
+	c.Subresource, c.sub = "token", accounts.Subresource("token")
+	body := c.sub.New()
+	body.GetObjectKind().SetGroupVersionKind(c.sub.Kind)
+	c.sub.Complete(body)
+	obj, err := c.manage(nil, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := owned(obj)
+	if len(entries) != 1 {
+		t.Fatalf("%d owners", len(entries))
+	}
+	e := entries[0]
+	if got, want := e.APIVersion+" "+e.Subresource+" "+string(e.FieldsV1.GetRawBytes()),
+		`authentication.k8s.io/v1 token {"f:spec":{"f:expirationSeconds":{}}}`; got != want {
+		t.Errorf("owned: %s, want %s", got, want)
+	}
+}
+
 func TestTrimmedObjectsChangeHandsAlike(t *testing.T) {
 	for kind, row := range rowsOf(t) {
 		s := &Server{}

@@ -49,7 +49,7 @@ func (f *fieldManagers) of(c *call) (*ownership, error) {
 	}
 	v := versions{c.row}
 	kind, hub := c.kind(), c.hubKind().GroupVersion()
-	if c.sub != nil && c.sub.Scale != nil {
+	if c.sub != nil && (c.sub.Scale != nil || c.sub.Create != nil) {
 		kind, hub = c.sub.Kind, c.sub.Kind.GroupVersion()
 	}
 	types, empty := f.typesOf(kind)
