@@ -160,7 +160,7 @@ func readyServiceCIDR(current *store.Entry, ranges []string) (store.Outcome, err
 	others := slices.DeleteFunc(c.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == owner })
 	c.ManagedFields = append([]metav1.ManagedFieldsEntry{{
 		Manager: owner, Operation: metav1.ManagedFieldsOperationApply, APIVersion: networkingv1.SchemeGroupVersion.String(),
-		Time: &now, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}, Subresource: "status",
+		Time: &now, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields), Subresource: "status",
 	}}, others...)
 	return store.Outcome{Put: c}, nil
 }
