@@ -29,7 +29,10 @@ const (
 
 // PrepareFlowControl makes flow control's objects. Run it before the first request is served.
 func (r *Registry) PrepareFlowControl(ctx context.Context) error {
-	return errors.Join(r.ensureFlowControl(ctx), r.ensureDangling(ctx))
+	err := r.ensureFlowControl(ctx)
+	// A schema whose condition cannot be written is no reason not to serve: KeepFlowControl tries again, and says so.
+	_ = r.ensureDangling(ctx)
+	return err
 }
 
 // KeepFlowControl looks after flow control's objects until ctx ends.
@@ -48,7 +51,7 @@ func (r *Registry) KeepFlowControl(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-whole.C:
-			err = r.PrepareFlowControl(ctx)
+			err = errors.Join(r.ensureFlowControl(ctx), r.ensureDangling(ctx))
 		case <-changed:
 			err = r.ensureDangling(ctx)
 		}
@@ -213,12 +216,13 @@ func (r *Registry) ensureDangling(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, name := range sortedKeys(stale) {
 		if err := r.applyFlowCondition(ctx, name, stale[name]); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("set the condition of flow schema %s: %w", name, err)
+			errs = append(errs, fmt.Errorf("set the condition of flow schema %s: %w", name, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // applyFlowCondition writes a condition, unless another has been faster.
