@@ -75,8 +75,12 @@ func (d *outliner) draw(v reflect.Value, ref schema.TypeRef) {
 	case !ok, atom.Map != nil && atom.List != nil: // without a schema everything may matter
 		d.whole(v)
 	case atom.Map != nil && atom.Map.ElementRelationship == schema.Atomic, atom.List != nil && atom.List.ElementRelationship == schema.Atomic:
-		// Owned as one. What is empty, or has only empty parts, may not count as set.
-		d.filling(v)
+		// Owned as one. What is written as empty may not count as set.
+		if d.isEmpty(v) {
+			d.out = append(d.out, 0)
+		} else {
+			d.out = append(d.out, 1)
+		}
 	case atom.Map != nil && v.Kind() == reflect.Struct:
 		d.fields(v, atom.Map)
 	case atom.Map != nil && v.Kind() == reflect.Map:
@@ -106,6 +110,18 @@ func (d *outliner) filling(v reflect.Value) {
 			}
 		}
 	}
+}
+
+// isEmpty reports whether a value shows nothing in JSON.
+func (d *outliner) isEmpty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Slice, reflect.Map:
+		return v.Len() == 0
+	case reflect.Struct:
+		j, err := json.Marshal(v.Interface())
+		return err == nil && string(j) == "{}"
+	}
+	return false
 }
 
 // whole adds a value with all that is in it.
