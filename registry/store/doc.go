@@ -19,7 +19,7 @@
 // some resourceVersion waits for, and where it is answered from, is one table (rules.go).
 //
 // Invariants:
-//   - Only the stream changes trees and rings, in etcd's order. Writers leave hints that save it the decoding.
+//   - Only the stream changes trees and adds to rings, in etcd's order. Writers leave hints that save it the decoding.
 //   - A revision is applied to every cache before DB.applied reaches it.
 //   - Whatever is refused on the ground of a cached entry is decided again on fresh data.
 //   - A watcher sees every change of what it selects, once, in order, or it is told that it fell behind (410).

@@ -167,7 +167,7 @@ func TestOtherProcessesComeInWhereAsked(t *testing.T) {
 func TestTheDatabaseFileIsNotKeptInMemory(t *testing.T) {
 	e := start(t, Config{})
 	fill(t, e, 20)
-	e.Server().Backend().ForceCommit() // until then reads are answered from a buffer
+	e.Server().Backend().ForceCommit()                                // until then reads are answered from a buffer
 	r, err := e.Client().Get(t.Context(), "k", clientv3.WithPrefix()) // reads all of the file
 	if err != nil {
 		t.Fatal(err)
