@@ -105,6 +105,9 @@ func endpointSliceWarnings(_ *Write, s, old *discoveryv1.EndpointSlice) []string
 	case "endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io":
 		return warnings
 	}
+	if s.AddressType == discoveryv1.AddressTypeFQDN {
+		return warnings // names are no addresses
+	}
 	for i, e := range s.Endpoints {
 		for j, address := range e.Addresses {
 			at := field.NewPath("endpoints").Index(i).Child("addresses").Index(j)

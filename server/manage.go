@@ -68,7 +68,7 @@ func (c *call) manageNew(obj registry.Object) (registry.Object, error) {
 		}
 	}
 	empty := c.row.New()
-	if c.sub != nil {
+	if c.sub != nil && c.sub.New != nil {
 		empty = c.sub.New()
 		empty.GetObjectKind().SetGroupVersionKind(c.sub.Kind)
 	}
