@@ -21,6 +21,8 @@ func quiet(message string, fields []zapcore.Field) bool {
 	switch message {
 	case "simple token is not cryptographically signed", // nobody logs in to an etcd without a port
 		"Running http and grpc server on single port. This is not recommended for production.", // there is none
+		// After a restart it tries without a pause until the log has been applied; Start tells if that never comes.
+		"failed to publish local member to cluster through raft",
 		"server has potential to be slow":
 		return true
 	}
