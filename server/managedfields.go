@@ -52,6 +52,9 @@ func (f *fieldManagers) of(c *call) (*ownership, error) {
 	if c.sub != nil && (c.sub.Scale != nil || c.sub.Create != nil) {
 		kind, hub = c.sub.Kind, c.sub.Kind.GroupVersion()
 	}
+	if hub.Group != kind.Group {
+		hub.Version = runtime.APIVersionInternal // tells the object itself from its version in the hub's group
+	}
 	types, empty := f.typesOf(kind)
 	m, err := managedfields.NewDefaultFieldManager(types, v, v, v, kind, hub, c.Subresource, ownable(c))
 	if err != nil {
@@ -176,7 +179,8 @@ func (v versions) named(gv schema.GroupVersion) *registry.Version {
 }
 
 // ConvertToVersion brings an object to another version of its row, and an unstructured one to its Go type. It may
-// return the object itself.
+// return the object itself. Where a row shows another group's kind (events), that group's versions are none of its own:
+// field managers forget what was written through them.
 func (v versions) ConvertToVersion(in runtime.Object, target runtime.GroupVersioner) (runtime.Object, error) {
 	have := in.GetObjectKind().GroupVersionKind()
 	if u, ok := in.(*unstructured.Unstructured); ok {
@@ -196,9 +200,12 @@ func (v versions) ConvertToVersion(in runtime.Object, target runtime.GroupVersio
 	}
 	want, ok := target.KindForGroupVersionKinds(candidates)
 	switch {
-	case !ok:
+	case !ok || want == hub && hub.Group != v.row.Group:
 		return nil, runtime.NewNotRegisteredErrForTarget(schemeName, reflect.TypeOf(in), target)
-	case have == want:
+	case want.Version == runtime.APIVersionInternal:
+		want = hub
+	}
+	if have == want {
 		return in, nil
 	}
 	o := in.(registry.Object)
