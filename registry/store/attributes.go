@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
@@ -75,9 +74,8 @@ func (a attributes) at(i int) string {
 // labelView shows an entry's labels to a selector.
 type labelView Entry
 
-// labelsOf and fieldsOf change the pointer's type only: a selector gets an interface without an allocation.
+// labelsOf changes the pointer's type only: a selector gets an interface without an allocation.
 func labelsOf(e *Entry) labels.Labels { return (*labelView)(e) }
-func fieldsOf(e *Entry) fields.Fields { return (*fieldView)(e) }
 
 func (v *labelView) Lookup(label string) (string, bool) {
 	for i := len(v.store.Fields); i+1 < v.attrs.count(); i += 2 {
@@ -96,27 +94,6 @@ func (v *labelView) Has(label string) bool {
 func (v *labelView) Get(label string) string {
 	value, _ := v.Lookup(label)
 	return value
-}
-
-// fieldView shows an entry's selectable fields to a selector.
-type fieldView Entry
-
-func (v *fieldView) Has(path string) bool {
-	_, ok := v.store.fieldIndex[path]
-	return ok || path == nameField || path == namespaceField
-}
-
-func (v *fieldView) Get(path string) string {
-	switch path {
-	case nameField:
-		return v.Name
-	case namespaceField:
-		return v.Namespace
-	}
-	if i, ok := v.store.fieldIndex[path]; ok && v.attrs.count() > i {
-		return v.attrs.at(i)
-	}
-	return ""
 }
 
 const (

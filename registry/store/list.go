@@ -63,7 +63,7 @@ func (s *Store) List(ctx context.Context, o ListOptions) (*List, error) {
 	if err := s.await(ctx, plan.wait); err != nil {
 		return nil, err
 	}
-	f := newFilter(o.Selection, s.Namespaced)
+	f := s.newFilter(o.Selection)
 	p, revision := s.view()
 	if plan.exact != 0 {
 		revision = plan.exact

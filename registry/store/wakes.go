@@ -18,7 +18,6 @@ type wakes struct {
 }
 
 type indexedField struct {
-	path   string
 	at     int // its number in Config.Fields
 	values map[string]*sleepers
 }
@@ -30,7 +29,7 @@ func (x *wakes) init(fields []Field) {
 	x.objects, x.namespace = map[Key]*sleepers{}, map[string]*sleepers{}
 	for i, f := range fields {
 		if f.Indexed {
-			x.fields = append(x.fields, indexedField{f.Path, i, map[string]*sleepers{}})
+			x.fields = append(x.fields, indexedField{i, map[string]*sleepers{}})
 		}
 	}
 }
@@ -46,7 +45,7 @@ func (x *wakes) add(w *Watcher) (remove func()) {
 		return enlist(x, x.objects, Key{f.namespace, f.name}, w)
 	case f.fields != nil:
 		for i := range x.fields {
-			if value, ok := f.fields.RequiresExactMatch(x.fields[i].path); ok {
+			if value, ok := f.exact(x.fields[i].at); ok {
 				return enlist(x, x.fields[i].values, value, w)
 			}
 		}

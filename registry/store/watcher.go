@@ -73,7 +73,7 @@ func (s *Store) Watch(ctx context.Context, o WatchOptions) (*Watcher, error) {
 		return nil, err
 	}
 	w := &Watcher{
-		store: s, filter: newFilter(o.Selection, s.Namespaced), wakeup: make(chan struct{}, 1),
+		store: s, filter: s.newFilter(o.Selection), wakeup: make(chan struct{}, 1),
 		bookmarks: o.AllowBookmarks, deadline: o.Deadline, marksEnd: o.AllowBookmarks && plan.marksEnd,
 	}
 	w.schedule(time.Now())
