@@ -92,26 +92,6 @@ func (d *outliner) draw(v reflect.Value, ref schema.TypeRef) {
 	}
 }
 
-// filling adds which parts of a value are set, and nothing of what they are.
-func (d *outliner) filling(v reflect.Value) {
-	for v.Kind() == reflect.Pointer && !v.IsNil() {
-		v = v.Elem()
-	}
-	switch k := v.Kind(); {
-	case v.IsZero():
-		d.out = append(d.out, 0)
-	case (k == reflect.Slice || k == reflect.Map) && v.Len() == 0:
-		d.out = append(d.out, 2)
-	default:
-		d.out = append(d.out, 1)
-		if k == reflect.Struct && transparent(v.Type()) {
-			for i := range v.NumField() {
-				d.filling(v.Field(i))
-			}
-		}
-	}
-}
-
 // isEmpty reports whether a value shows nothing in JSON.
 func (d *outliner) isEmpty(v reflect.Value) bool {
 	switch v.Kind() {
