@@ -134,15 +134,20 @@ func validateServicePorts(s *corev1.Service) field.ErrorList {
 	return errs
 }
 
-func validateServicePort(p *corev1.ServicePort, nameRequired bool, at *field.Path) field.ErrorList {
+// validateNamedPort is what the ports of Services and Endpoints have in common.
+func validateNamedPort(name string, port int32, protocol corev1.Protocol, nameRequired bool, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if p.Name != "" {
-		errs = append(errs, invalidValue(at.Child("name"), p.Name, validation.IsDNS1123Label(p.Name))...)
+	if name != "" {
+		errs = append(errs, invalidValue(at.Child("name"), name, validation.IsDNS1123Label(name))...)
 	} else if nameRequired {
 		errs = append(errs, field.Required(at.Child("name"), ""))
 	}
-	errs = append(errs, invalidValue(at.Child("port"), p.Port, validation.IsValidPortNum(int(p.Port)))...)
-	errs = append(errs, validatePortProtocol(p.Protocol, at.Child("protocol"))...)
+	errs = append(errs, invalidValue(at.Child("port"), port, validation.IsValidPortNum(int(port)))...)
+	return append(errs, validatePortProtocol(protocol, at.Child("protocol"))...)
+}
+
+func validateServicePort(p *corev1.ServicePort, nameRequired bool, at *field.Path) field.ErrorList {
+	errs := validateNamedPort(p.Name, p.Port, p.Protocol, nameRequired, at)
 	target := at.Child("targetPort")
 	if p.TargetPort.Type == intstr.String {
 		errs = append(errs, invalidValue(target, p.TargetPort.StrVal, validation.IsValidPortName(p.TargetPort.StrVal))...)

@@ -41,7 +41,7 @@ func newHealth(s *Server) *health {
 	etcd := func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
-		return s.db.Healthy(ctx)
+		return s.storage.healthy(ctx)
 	}
 	h.checks = []check{
 		{"ping", all, fine},

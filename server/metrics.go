@@ -39,7 +39,7 @@ func newMetrics(s *Server) *metrics {
 			Help: "Streams being served."}, what),
 	}
 	r := prometheus.NewRegistry()
-	r.MustRegister(m.total, m.duration, m.size, m.running, m.watches, storeMetrics(s.db),
+	r.MustRegister(m.total, m.duration, m.size, m.running, m.watches, storeMetrics(s.storage.all()),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.Handler = promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 	return m

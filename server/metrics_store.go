@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,13 +11,13 @@ import (
 )
 
 // storeMetrics shows the figures of the watch caches and of etcd under upstream's names, read when they are asked for.
-func storeMetrics(db *store.DB) prometheus.Collector {
+func storeMetrics(dbs []*store.DB) prometheus.Collector {
 	byResource := []string{"group", "resource"}
 	describe := func(name, help string, labels []string) *prometheus.Desc {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return &storeCollector{
-		db:       db,
+		dbs:      dbs,
 		objects:  describe("apiserver_resource_objects", "Objects in the watch cache.", byResource),
 		bytes:    describe("apiserver_resource_size_estimate_bytes", "Encoded size of the objects in the watch cache.", byResource),
 		watches:  describe("apiserver_longrunning_watches", "Watches that are open on the watch cache.", byResource),
@@ -29,7 +30,7 @@ func storeMetrics(db *store.DB) prometheus.Collector {
 }
 
 type storeCollector struct {
-	db                                                             *store.DB
+	dbs                                                            []*store.DB
 	objects, bytes, watches, events, lists, revision, filled, size *prometheus.Desc
 }
 
@@ -42,25 +43,32 @@ func (c *storeCollector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect sends today's figures.
 func (c *storeCollector) Collect(out chan<- prometheus.Metric) {
-	for _, s := range c.db.Stats() {
-		send := func(d *prometheus.Desc, kind prometheus.ValueType, value float64) {
-			out <- prometheus.MustNewConstMetric(d, kind, value, s.Resource.Group, s.Resource.Resource)
+	for i, db := range c.dbs {
+		for _, s := range db.Stats() {
+			c.collect(out, s)
 		}
-		filled := 0.0
-		if s.Filled {
-			filled = 1
-			send(c.objects, prometheus.GaugeValue, float64(s.Objects))
-			send(c.bytes, prometheus.GaugeValue, float64(s.Bytes))
-			send(c.revision, prometheus.GaugeValue, float64(s.Revision))
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		if file, _, err := db.Size(ctx); err == nil {
+			out <- prometheus.MustNewConstMetric(c.size, prometheus.GaugeValue, float64(file), fmt.Sprintf("storage-cluster-%d", i))
 		}
-		send(c.filled, prometheus.GaugeValue, filled)
-		send(c.watches, prometheus.GaugeValue, float64(s.Watches))
-		send(c.events, prometheus.CounterValue, float64(s.Events))
-		send(c.lists, prometheus.CounterValue, float64(s.Lists))
+		cancel()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if file, _, err := c.db.Size(ctx); err == nil {
-		out <- prometheus.MustNewConstMetric(c.size, prometheus.GaugeValue, float64(file), "storage-cluster-0")
+}
+
+// collect sends the figures of one watch cache.
+func (c *storeCollector) collect(out chan<- prometheus.Metric, s store.Stats) {
+	send := func(d *prometheus.Desc, kind prometheus.ValueType, value float64) {
+		out <- prometheus.MustNewConstMetric(d, kind, value, s.Resource.Group, s.Resource.Resource)
 	}
+	filled := 0.0
+	if s.Filled {
+		filled = 1
+		send(c.objects, prometheus.GaugeValue, float64(s.Objects))
+		send(c.bytes, prometheus.GaugeValue, float64(s.Bytes))
+		send(c.revision, prometheus.GaugeValue, float64(s.Revision))
+	}
+	send(c.filled, prometheus.GaugeValue, filled)
+	send(c.watches, prometheus.GaugeValue, float64(s.Watches))
+	send(c.events, prometheus.CounterValue, float64(s.Events))
+	send(c.lists, prometheus.CounterValue, float64(s.Lists))
 }

@@ -72,7 +72,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	if err != nil {
 		return nil, err
 	}
-	if err := s.storage.split(ctx, &config, rows); err != nil {
+	if err := s.storage.split(ctx, &config, rows, log); err != nil {
 		return nil, err
 	}
 	s.registry = registry.New(s.db, rows)

@@ -26,10 +26,7 @@ type storage struct {
 // openStorage starts or finds etcd and opens the store over it.
 func openStorage(ctx context.Context, c *Config, log *slog.Logger) (*storage, error) {
 	s := &storage{}
-	options := store.Options{Root: c.EtcdPrefix, Log: log, CompactEvery: c.EtcdCompaction}
-	if c.EtcdCompaction == 0 {
-		options.CompactEvery = -1
-	}
+	options := c.storeOptions(log)
 	var err error
 	if len(c.EtcdServers) == 0 {
 		if s.etcd, err = embedded.Start(embedded.Config{Dir: filepath.Join(c.DataDir, "etcd"), Log: log}); err != nil {
@@ -49,8 +46,36 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger) (*storage, er
 	return s, nil
 }
 
+// storeOptions are those of every database, whichever etcd it is in.
+func (c *Config) storeOptions(log *slog.Logger) store.Options {
+	options := store.Options{Root: c.EtcdPrefix, Log: log, CompactEvery: c.EtcdCompaction}
+	if c.EtcdCompaction == 0 {
+		options.CompactEvery = -1 // never, as the flag says
+	}
+	return options
+}
+
+// all are the databases in use: the main one first, then those of single resources.
+func (s *storage) all() []*store.DB {
+	dbs := []*store.DB{s.db}
+	for _, o := range s.others {
+		dbs = append(dbs, o.db)
+	}
+	return dbs
+}
+
+// healthy asks every etcd for a consistent read.
+func (s *storage) healthy(ctx context.Context) error {
+	for _, db := range s.all() {
+		if err := db.Healthy(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // split gives resources that are configured so a database in an etcd cluster of their own.
-func (s *storage) split(ctx context.Context, c *Config, rows []*registry.Resource) error {
+func (s *storage) split(ctx context.Context, c *Config, rows []*registry.Resource, log *slog.Logger) error {
 	overrides, err := c.storageOverrides()
 	if err != nil {
 		return err
@@ -61,7 +86,9 @@ func (s *storage) split(ctx context.Context, c *Config, rows []*registry.Resourc
 		if other.client, err = dialEtcd(c, o.Servers); err != nil {
 			return err
 		}
-		if other.db, err = store.New(ctx, store.Options{Root: c.EtcdPrefix, Client: other.client, CompactEvery: c.EtcdCompaction}); err != nil {
+		options := c.storeOptions(log)
+		options.Client = other.client
+		if other.db, err = store.New(ctx, options); err != nil {
 			return fmt.Errorf("--etcd-servers-overrides: %s/%s: %w", o.Group, o.Resource, err)
 		}
 		found := false
