@@ -34,6 +34,8 @@ type Attributes struct {
 	DryRun      bool
 	User        registry.User
 	Warn        func(text string) // adds a Warning header to the answer
+	// Annotate adds to the request's audit event. A key that is there keeps its first value.
+	Annotate func(key, value string)
 }
 
 // Is reports whether the write is to a resource itself (of any version), not to a sub-resource.

@@ -10,7 +10,7 @@ import (
 )
 
 // certificateSubject refuses requests for a client certificate of the group that may do everything.
-func certificateSubject(Objects) Plugin {
+func certificateSubject() Plugin {
 	return Plugin{Operations: []Operation{Create}, Validate: func(_ context.Context, a *Attributes) error {
 		csr, ok := a.Object.(*certificatesv1.CertificateSigningRequest)
 		if !ok || !a.Is(certificatesv1.GroupName, "certificatesigningrequests") || csr.Spec.SignerName != certificatesv1.KubeAPIServerClientSignerName {

@@ -10,7 +10,7 @@ import (
 )
 
 // taintNodes gives a new node the taint of one that is not ready: pods come once the node's conditions say so.
-func taintNodes(Objects) Plugin {
+func taintNodes() Plugin {
 	return Plugin{Operations: []Operation{Create}, Mutate: func(_ context.Context, a *Attributes) error {
 		node, ok := a.Object.(*corev1.Node)
 		if !ok || !a.Is("", "nodes") {
@@ -28,7 +28,7 @@ func taintNodes(Objects) Plugin {
 const bearSeconds = 300
 
 // defaultTolerationSeconds lets a pod that says nothing else stay on a silent node for a while.
-func defaultTolerationSeconds(Objects) Plugin {
+func defaultTolerationSeconds() Plugin {
 	return Plugin{Operations: []Operation{Create, Update}, Mutate: func(_ context.Context, a *Attributes) error {
 		pod, ok := a.Object.(*corev1.Pod)
 		if !ok || !a.Is("", "pods") {

@@ -4,40 +4,60 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/knarr-dev/knarr/registry"
 )
 
 // A row of the table of plugins.
 type entry struct {
 	name    string
 	on      bool // by default
-	plugin  func(Objects) Plugin
+	plugin  func(Host) (Plugin, error)
 	comment string // what it does, for people
+}
+
+// Host is the API server as its plugins see it.
+type Host struct {
+	Objects    Objects
+	Authorizer registry.Authorizer
+	Now        func() time.Time
+}
+
+// alone is a plugin that needs nothing but the write.
+func alone(plugin func() Plugin) func(Host) (Plugin, error) {
+	return func(Host) (Plugin, error) { return plugin(), nil }
+}
+
+// reading is a plugin that looks at other objects.
+func reading(plugin func(Objects) Plugin) func(Host) (Plugin, error) {
+	return func(h Host) (Plugin, error) { return plugin(h.Objects), nil }
 }
 
 // table is every plugin in execution order, which is upstream's. Quota comes last of all: what it counts must not be
 // changed or refused afterwards.
 func table() []entry {
 	return []entry{
-		{"NamespaceLifecycle", true, namespaceLifecycle, "nothing is created in a namespace that does not exist or is going; system namespaces stay"},
-		{"ServiceAccount", true, serviceAccount, "a pod runs as a service account that exists, with its token mounted"},
-		{"TaintNodesByCondition", true, taintNodes, "a new node takes no pods until it is ready"},
-		{"Priority", true, priority, "a pod's priority is that of its class"},
-		{"DefaultTolerationSeconds", true, defaultTolerationSeconds, "a pod bears a node's silence for five minutes"},
-		{"DefaultStorageClass", true, defaultStorageClass, "a claim without a class gets the default one"},
-		{"StorageObjectInUseProtection", true, storageInUse, "volumes and claims stay while they are used"},
-		{"PersistentVolumeClaimResize", true, claimResize, "a claim grows only where its class can grow volumes"},
-		{"RuntimeClass", true, runtimeClass, "a pod gets the overhead and the nodes of its runtime class"},
-		{"CertificateSubjectRestriction", true, certificateSubject, "no certificate for system:masters is asked for"},
-		{"DefaultIngressClass", true, defaultIngressClass, "an ingress without a class gets the default one"},
-		{"PodTopologyLabels", true, podTopologyLabels, "a bound pod carries its node's zone and region"},
+		{"NamespaceLifecycle", true, reading(namespaceLifecycle), "nothing is created in a namespace that does not exist or is going; system namespaces stay"},
+		{"ServiceAccount", true, reading(serviceAccount), "a pod runs as a service account that exists, with its token mounted"},
+		{"TaintNodesByCondition", true, alone(taintNodes), "a new node takes no pods until it is ready"},
+		{"Priority", true, reading(priority), "a pod's priority is that of its class"},
+		{"DefaultTolerationSeconds", true, alone(defaultTolerationSeconds), "a pod bears a node's silence for five minutes"},
+		{"DefaultStorageClass", true, reading(defaultStorageClass), "a claim without a class gets the default one"},
+		{"StorageObjectInUseProtection", true, alone(storageInUse), "volumes and claims stay while they are used"},
+		{"PersistentVolumeClaimResize", true, reading(claimResize), "a claim grows only where its class can grow volumes"},
+		{"RuntimeClass", true, reading(runtimeClass), "a pod gets the overhead and the nodes of its runtime class"},
+		{"CertificateSubjectRestriction", true, alone(certificateSubject), "no certificate for system:masters is asked for"},
+		{"DefaultIngressClass", true, reading(defaultIngressClass), "an ingress without a class gets the default one"},
+		{"PodTopologyLabels", true, reading(podTopologyLabels), "a bound pod carries its node's zone and region"},
 	}
 }
 
 // New returns the plugins that run by default, and those enabled, without those disabled, in execution order. An
 // unknown name is an error that lists the known ones.
-func New(objects Objects, enable, disable []string) (Chain, error) {
+func New(host Host, enable, disable []string) (Chain, error) {
 	rows := table()
 	for _, name := range slices.Concat(enable, disable) {
 		if !slices.ContainsFunc(rows, func(e entry) bool { return e.name == name }) && !slices.Contains(upstreamOnly(), name) {
@@ -47,7 +67,10 @@ func New(objects Objects, enable, disable []string) (Chain, error) {
 	var chain Chain
 	for _, row := range rows {
 		if (row.on || slices.Contains(enable, row.name)) && !slices.Contains(disable, row.name) {
-			p := row.plugin(objects)
+			p, err := row.plugin(host)
+			if err != nil {
+				return nil, fmt.Errorf("admission plugin %s: %w", row.name, err)
+			}
 			p.Name = row.name
 			chain = append(chain, p)
 		}

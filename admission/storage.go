@@ -22,7 +22,7 @@ func finalizerOf(a *Attributes) string {
 }
 
 // storageInUse gives volumes, claims and attributes classes the finalizer that holds them while they are used.
-func storageInUse(Objects) Plugin {
+func storageInUse() Plugin {
 	return Plugin{Operations: []Operation{Create}, Mutate: func(_ context.Context, a *Attributes) error {
 		if f := finalizerOf(a); f != "" && !slices.Contains(a.Object.GetFinalizers(), f) {
 			a.Object.SetFinalizers(append(a.Object.GetFinalizers(), f))

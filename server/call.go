@@ -112,6 +112,9 @@ func (c *call) complete(o registry.Object) {
 // warn adds a Warning header to the answer.
 func (c *call) warn(text string) { c.warnings.add(c.w.Header(), text) }
 
+// annotate adds to the request's audit event.
+func (c *call) annotate(key, value string) { askedOf(c.r).annotate(key, value) }
+
 // write is what the row's hooks may know of this request.
 func (c *call) write(verb string) *registry.Write {
 	return &registry.Write{

@@ -282,7 +282,7 @@ func (c *call) attributes(op admission.Operation, obj, old registry.Object, opti
 	a := &admission.Attributes{
 		Operation: op, Resource: schema.GroupVersionResource{Group: c.Group, Version: c.Version, Resource: c.Plural},
 		Kind: c.kind(), Subresource: c.Subresource, Namespace: c.Namespace, Name: c.Name,
-		Object: obj, Old: old, Options: options, DryRun: c.dryRun, User: c.user, Warn: c.warn,
+		Object: obj, Old: old, Options: options, DryRun: c.dryRun, User: c.user, Warn: c.warn, Annotate: c.annotate,
 	}
 	if c.sub != nil && c.sub.Kind.Kind != "" {
 		a.Kind = c.sub.Kind

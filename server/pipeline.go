@@ -40,6 +40,19 @@ type asked struct {
 	request  *Request
 	user     registry.User
 	received time.Time
+
+	// annotations of the audit event; written by the request's own goroutine.
+	annotations map[string]string
+}
+
+// annotate adds to the audit event what a station or an admission plugin has to say. The first value of a key stays.
+func (a *asked) annotate(key, value string) {
+	if a.annotations == nil {
+		a.annotations = map[string]string{}
+	}
+	if _, said := a.annotations[key]; !said {
+		a.annotations[key] = value
+	}
 }
 
 func askedOf(r *http.Request) *asked { return r.Context().Value(requestKey{}).(*asked) }

@@ -83,7 +83,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	s.registry.Manage, s.registry.Apply = s.manageOwn, s.applyOwn
-	if s.admission, err = admission.New(objects{s.registry}, config.EnableAdmission, config.DisableAdmission); err != nil {
+	if s.admission, err = admission.New(s.host(), config.EnableAdmission, config.DisableAdmission); err != nil {
 		return nil, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: %w", err)
 	}
 	s.metrics = newMetrics(s)
