@@ -43,13 +43,8 @@ func (a *Attributes) Is(group, plural string) bool {
 	return a.Subresource == "" && a.Resource.Group == group && a.Resource.Resource == plural
 }
 
-// Objects reads the cluster's objects. What it returns is shared and must not be changed.
-type Objects interface {
-	// Get returns an object; a NotFound error if there is none.
-	Get(ctx context.Context, group, plural, namespace, name string) (registry.Object, error)
-	// List returns the objects of a namespace, or of all if it is empty.
-	List(ctx context.Context, group, plural, namespace string) ([]registry.Object, error)
-}
+// Objects is where plugins read the cluster's objects.
+type Objects = registry.Objects
 
 // A Plugin is a row of the list.
 type Plugin struct {

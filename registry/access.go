@@ -6,6 +6,20 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 )
 
+// Objects reads the cluster's objects for authentication, authorization and admission: from the watch cache, without a copy.
+// What it returns is shared and must not be changed.
+type Objects interface {
+	// Get returns an object; a NotFound error if there is none.
+	Get(ctx context.Context, group, plural, namespace, name string) (Object, error)
+	// List returns the objects of a namespace, or of all if it is empty.
+	List(ctx context.Context, group, plural, namespace string) ([]Object, error)
+	// Follow calls changed for every object that there is, with old nil, and then for each change, in order of revision
+	// and before the change can be read: now is nil for an object that is gone. Where a row Governs, a writer is
+	// answered after that. changed must be quick, and must neither read nor write objects. An error means that what there
+	// is could not be read yet; it will be told once it is.
+	Follow(ctx context.Context, group, plural string, changed func(old, now Object)) error
+}
+
 // Authorizer says whether a user may do something. Package auth satisfies it; access reviews and the server ask it.
 type Authorizer interface {
 	// Authorize returns a decision and, for people, its reason. An error may come with any decision: what could

@@ -11,7 +11,7 @@ func flowSchema() *Resource {
 	return Kind[*flowcontrolv1.FlowSchema]{
 		Resource: Resource{
 			Group: flowcontrolv1.GroupName, Plural: "flowschemas", Singular: "flowschema", Kind: "FlowSchema",
-			Prefix: "flowschemas", Versions: []Version{{Name: "v1"}}, Reset: []string{"status"},
+			Prefix: "flowschemas", Governs: true, Versions: []Version{{Name: "v1"}}, Reset: []string{"status"},
 			ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules,
 			Written: followFlowControl,
 			Columns: []metav1.TableColumnDefinition{

@@ -13,7 +13,7 @@ func ingressClass() *Resource {
 	return Kind[*networkingv1.IngressClass]{
 		Resource: Resource{
 			Group: networkingv1.GroupName, Plural: "ingressclasses", Singular: "ingressclass", Kind: "IngressClass",
-			Prefix: "ingressclasses", Versions: []Version{{Name: "v1"}},
+			Prefix: "ingressclasses", Governs: true, Versions: []Version{{Name: "v1"}},
 			ValidateName: apivalidation.NameIsDNSSubdomain,
 			UpdateMeta:   UpdateAndCreateRules,
 			Columns: []metav1.TableColumnDefinition{

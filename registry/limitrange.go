@@ -20,7 +20,7 @@ func limitRange() *Resource {
 	return Kind[*corev1.LimitRange]{
 		Resource: Resource{
 			Plural: "limitranges", Singular: "limitrange", Kind: "LimitRange", ShortNames: []string{"limits"},
-			Namespaced: true, Prefix: "limitranges", Versions: []Version{{Name: "v1"}},
+			Namespaced: true, Prefix: "limitranges", Governs: true, Versions: []Version{{Name: "v1"}},
 			CreateOnUpdate: true, ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules,
 		},
 		Default: func(r *corev1.LimitRange) {

@@ -18,7 +18,7 @@ func namespace() *Resource {
 		Resource: Resource{
 			Plural: "namespaces", Singular: "namespace", Kind: "Namespace", ShortNames: []string{"ns"},
 			Verbs:  []string{"create", "delete", "get", "list", "patch", "update", "watch"},
-			Prefix: "namespaces", Versions: []Version{{Name: "v1"}},
+			Prefix: "namespaces", Governs: true, Versions: []Version{{Name: "v1"}},
 
 			DeleteReturnsObject: true,
 			MarkFirst:           true,

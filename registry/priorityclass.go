@@ -25,7 +25,7 @@ func priorityClass() *Resource {
 	return Kind[*schedulingv1.PriorityClass]{
 		Resource: Resource{
 			Group: "scheduling.k8s.io", Plural: "priorityclasses", Singular: "priorityclass", Kind: "PriorityClass",
-			ShortNames: []string{"pc"}, Prefix: "priorityclasses", Versions: []Version{{Name: "v1"}},
+			ShortNames: []string{"pc"}, Prefix: "priorityclasses", Governs: true, Versions: []Version{{Name: "v1"}},
 			ValidateName: apivalidation.NameIsDNSSubdomain,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),

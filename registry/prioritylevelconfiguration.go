@@ -12,7 +12,7 @@ func priorityLevelConfiguration() *Resource {
 	return Kind[*flowcontrolv1.PriorityLevelConfiguration]{
 		Resource: Resource{
 			Group: flowcontrolv1.GroupName, Plural: "prioritylevelconfigurations", Singular: "prioritylevelconfiguration",
-			Kind: "PriorityLevelConfiguration", Prefix: "prioritylevelconfigurations", Versions: []Version{{Name: "v1"}},
+			Kind: "PriorityLevelConfiguration", Prefix: "prioritylevelconfigurations", Governs: true, Versions: []Version{{Name: "v1"}},
 			Reset: []string{"status"}, ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: CreateRules,
 			Written: followFlowControl,
 			Columns: []metav1.TableColumnDefinition{

@@ -48,6 +48,9 @@ type Resource struct {
 	StoredJSON bool
 	// Uncached tells that upstream keeps no watch cache for the resource, which some answers to reads show (Events).
 	Uncached bool
+	// Governs says that other requests are decided by these objects (roles, quotas, namespaces): a write is answered
+	// once it holds for every request that comes after.
+	Governs bool
 
 	// DB keeps the objects, where that is not the one that keeps all others.
 	DB *store.DB

@@ -15,7 +15,7 @@ func resourceQuota() *Resource {
 	return Kind[*corev1.ResourceQuota]{
 		Resource: Resource{
 			Plural: "resourcequotas", Singular: "resourcequota", Kind: "ResourceQuota", ShortNames: []string{"quota"},
-			Namespaced: true, Prefix: "resourcequotas", Versions: []Version{{Name: "v1"}},
+			Namespaced: true, Prefix: "resourcequotas", Governs: true, Versions: []Version{{Name: "v1"}},
 			DeleteReturnsObject: true, Reset: []string{"status"}, ValidateName: apivalidation.NameIsDNSSubdomain,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),

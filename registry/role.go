@@ -13,7 +13,7 @@ func role() *Resource {
 	return Kind[*rbacv1.Role]{
 		Resource: Resource{
 			Group: rbacv1.GroupName, Plural: "roles", Singular: "role", Kind: "Role",
-			Namespaced: true, Prefix: "roles", Versions: []Version{{Name: "v1"}}, CreateOnUpdate: true,
+			Namespaced: true, Prefix: "roles", Governs: true, Versions: []Version{{Name: "v1"}}, CreateOnUpdate: true,
 			ValidateName: validateRBACName, UpdateMeta: UpdateAndCreateRules,
 		},
 		Validate: func(_ *Write, r, _ *rbacv1.Role) field.ErrorList { return validatePolicyRules(r.Rules, true) },
@@ -26,7 +26,7 @@ func clusterRole() *Resource {
 	return Kind[*rbacv1.ClusterRole]{
 		Resource: Resource{
 			Group: rbacv1.GroupName, Plural: "clusterroles", Singular: "clusterrole", Kind: "ClusterRole",
-			Prefix: "clusterroles", Versions: []Version{{Name: "v1"}}, CreateOnUpdate: true,
+			Prefix: "clusterroles", Governs: true, Versions: []Version{{Name: "v1"}}, CreateOnUpdate: true,
 			ValidateName: validateRBACName, UpdateMeta: UpdateAndCreateRules,
 		},
 		Validate: validateClusterRole,

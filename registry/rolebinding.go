@@ -15,7 +15,7 @@ func roleBinding() *Resource {
 	return Kind[*rbacv1.RoleBinding]{
 		Resource: Resource{
 			Group: rbacv1.GroupName, Plural: "rolebindings", Singular: "rolebinding", Kind: "RoleBinding",
-			Namespaced: true, Prefix: "rolebindings", Versions: []Version{{Name: "v1"}}, CreateOnUpdate: true,
+			Namespaced: true, Prefix: "rolebindings", Governs: true, Versions: []Version{{Name: "v1"}}, CreateOnUpdate: true,
 			ValidateName: validateRBACName, UpdateMeta: UpdateAndCreateRules,
 			Columns: roleBindingColumns(doc(rbacv1beta1.RoleBinding{}, "roleRef"), "roleBinding"),
 		},
@@ -39,7 +39,7 @@ func clusterRoleBinding() *Resource {
 	return Kind[*rbacv1.ClusterRoleBinding]{
 		Resource: Resource{
 			Group: rbacv1.GroupName, Plural: "clusterrolebindings", Singular: "clusterrolebinding", Kind: "ClusterRoleBinding",
-			Prefix: "clusterrolebindings", Versions: []Version{{Name: "v1"}}, CreateOnUpdate: true,
+			Prefix: "clusterrolebindings", Governs: true, Versions: []Version{{Name: "v1"}}, CreateOnUpdate: true,
 			ValidateName: validateRBACName, UpdateMeta: UpdateAndCreateRules,
 			Columns: roleBindingColumns(doc(rbacv1beta1.ClusterRoleBinding{}, "roleRef"), "clusterRoleBinding"),
 		},

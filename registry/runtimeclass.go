@@ -17,7 +17,7 @@ func runtimeClass() *Resource {
 	return Kind[*nodev1.RuntimeClass]{
 		Resource: Resource{
 			Group: "node.k8s.io", Plural: "runtimeclasses", Singular: "runtimeclass", Kind: "RuntimeClass",
-			Prefix: "runtimeclasses", Versions: []Version{{Name: "v1"}},
+			Prefix: "runtimeclasses", Governs: true, Versions: []Version{{Name: "v1"}},
 			CreateOnUpdate: true, RequireRevision: true, ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: UpdateAndCreateRules, PlainFinalizers: true,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),

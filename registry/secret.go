@@ -17,7 +17,7 @@ func secret() *Resource {
 	return Kind[*corev1.Secret]{
 		Resource: Resource{
 			Plural: "secrets", Singular: "secret", Kind: "Secret",
-			Namespaced: true, Prefix: "secrets", Versions: []Version{{Name: "v1"}},
+			Namespaced: true, Prefix: "secrets", Governs: true, Versions: []Version{{Name: "v1"}},
 			ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: UpdateAndCreateRules,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),

@@ -14,7 +14,7 @@ func serviceAccount() *Resource {
 	return Kind[*corev1.ServiceAccount]{
 		Resource: Resource{
 			Plural: "serviceaccounts", Singular: "serviceaccount", Kind: "ServiceAccount", ShortNames: []string{"sa"},
-			Namespaced: true, Prefix: "serviceaccounts", Versions: []Version{{Name: "v1"}},
+			Namespaced: true, Prefix: "serviceaccounts", Governs: true, Versions: []Version{{Name: "v1"}},
 			DeleteReturnsObject: true, ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: UpdateAndCreateRules,
 			Columns: []metav1.TableColumnDefinition{nameColumn(), ageColumn()},
 			Subresources: []Subresource{{

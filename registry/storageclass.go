@@ -20,7 +20,7 @@ func storageClass() *Resource {
 	return Kind[*storagev1.StorageClass]{
 		Resource: Resource{
 			Group: "storage.k8s.io", Plural: "storageclasses", Singular: "storageclass", Kind: "StorageClass",
-			ShortNames: []string{"sc"}, Prefix: "storageclasses", Versions: []Version{{Name: "v1"}},
+			ShortNames: []string{"sc"}, Prefix: "storageclasses", Governs: true, Versions: []Version{{Name: "v1"}},
 			DeleteReturnsObject: true, ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: UpdateAndCreateRules,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),

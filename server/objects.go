@@ -9,7 +9,7 @@ import (
 	"github.com/knarr-dev/knarr/registry/store"
 )
 
-// objects reads the registry's watch caches for admission.
+// objects reads the registry's watch caches for the gates before it: auth and admission.
 type objects struct{ registry *registry.Registry }
 
 // Get looks in the cache as it is; only what is not there is asked for once more, as fresh as etcd.
@@ -43,4 +43,24 @@ func (o objects) List(ctx context.Context, group, plural, namespace string) ([]r
 		}
 	}
 	return out, nil
+}
+
+// Follow decodes each object for as long as changed looks at it. An object that cannot be decoded is as good as none.
+func (o objects) Follow(ctx context.Context, group, plural string, changed func(old, now registry.Object)) error {
+	return o.registry.Store(group, plural).Follow(ctx, func(old, now *store.Entry) {
+		if was, is := objectOf(old), objectOf(now); was != nil || is != nil {
+			changed(was, is)
+		}
+	})
+}
+
+func objectOf(e *store.Entry) registry.Object {
+	if e == nil {
+		return nil
+	}
+	obj, err := e.Object()
+	if err != nil {
+		return nil
+	}
+	return obj
 }

@@ -30,7 +30,8 @@ type Store struct {
 	dropped atomic.Bool  // by its DB
 
 	// mu is held while present changes, so that a new watcher finds present and ring at the same revision.
-	mu sync.Mutex
+	mu        sync.Mutex
+	followers []func(old, new *Entry)
 	// filling is not nil while the collection is read from etcd. It is closed when that is done. What the stream brings
 	// in the meantime waits in backlog.
 	filling chan struct{}
@@ -119,6 +120,7 @@ func (s *Store) advance(p *present, events []*clientv3.Event) {
 		c.at = now
 		next.revision = c.revision
 		next.count(c.old, c.new)
+		s.tell(c.old, c.new)
 		batch = append(batch, c)
 	}
 	if len(batch) == 0 {

@@ -25,6 +25,9 @@ type Config struct {
 	// Uncached tells that upstream keeps no watch cache for the resource (Events), which shows in how reads with a
 	// resourceVersion are answered: limit counts with 0 too, and a future revision is refused at once.
 	Uncached bool
+	// Governs tells that requests are decided by these objects (roles, limits): a write is answered once the cache has
+	// it, so that it holds for the writer's next request.
+	Governs bool
 	// Fields are the selectable fields besides metadata.name and metadata.namespace.
 	Fields []Field
 }

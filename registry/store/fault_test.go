@@ -145,6 +145,11 @@ func TestAGapIsNotPassedOverInSilence(t *testing.T) {
 	before := list(t, s, store.ListOptions{})
 	w := startWatch(t, s, store.WatchOptions{ResourceVersion: before.Revision.String()})
 	idle := startWatch(t, s, store.WatchOptions{Selection: store.Selection{Name: "nobody"}, ResourceVersion: before.Revision.String()})
+	var follower told
+	if err := s.Follow(t.Context(), follower.changed); err != nil {
+		t.Fatal(err)
+	}
+	follower.lines = nil
 	ended := make(chan error, 1)
 	go func() {
 		_, err := idle.Next(within(t), nil)
@@ -175,6 +180,7 @@ func TestAGapIsNotPassedOverInSilence(t *testing.T) {
 	if _, err := s.Watch(t.Context(), store.WatchOptions{ResourceVersion: before.Revision.String()}); !apierrors.IsResourceExpired(err) {
 		t.Errorf("a watch from before the gap gets %v", err)
 	}
+	follower.want(t, "gone c00009", "changed c00000", "changed c00001", "changed c00002", "changed c00003", "changed c00004")
 }
 
 func TestARestartKeepsEverything(t *testing.T) {

@@ -91,6 +91,11 @@ func (s *Store) fillOnce() bool {
 		return false // the stream broke meanwhile: the backlog does not join on to the list
 	}
 	p.live = true
+	var before *node
+	if old := s.present.Load(); old != nil {
+		before = old.root
+	}
+	s.tellDifference(before, p.root)
 	s.ring.reset(p.revision)
 	s.wakes.wakeAll() // watchers that began on the old state get 410 too
 	s.present.Store(p)

@@ -187,6 +187,7 @@ func (s *Store) put(ctx context.Context, k Key, w write, revision Revision) (wri
 	if err != nil {
 		return nil, nil, etcdError(err)
 	}
+	s.settle(ctx, written)
 	return written, winner, nil
 }
 
@@ -213,7 +214,9 @@ func (s *Store) remove(ctx context.Context, k Key, current *Entry) (removed, win
 	if r == 0 {
 		return nil, winner, nil
 	}
-	return current.at(r), nil, nil
+	removed = current.at(r)
+	s.settle(ctx, removed)
+	return removed, nil, nil
 }
 
 // transact does op if the key's revision is still revision, and returns the transaction's. Otherwise it returns 0 and
