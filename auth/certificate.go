@@ -24,8 +24,11 @@ type pair struct {
 // OpenCertificate reads a certificate and its key, in PEM.
 func OpenCertificate(certFile, keyFile string) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile}
-	return c, c.reload()
+	_, err := c.reload()
+	return c, err
 }
+
+func (c *Certificate) name() string { return c.certFile }
 
 // Get is today's certificate, in the form of tls.Config.GetCertificate.
 func (c *Certificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -44,24 +47,24 @@ func (c *Certificate) PEM() (cert, key []byte) {
 }
 
 // reload takes changed files into use. Files that do not fit together, as between two writes, leave the old pair.
-func (c *Certificate) reload() error {
+func (c *Certificate) reload() (changed bool, err error) {
 	cert, err := os.ReadFile(c.certFile)
 	if err != nil {
-		return err
+		return false, err
 	}
 	key, err := os.ReadFile(c.keyFile)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if old := c.current.Load(); old != nil && bytes.Equal(old.cert, cert) && bytes.Equal(old.key, key) {
-		return nil
+		return false, nil
 	}
 	parsed, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
+		return false, fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
 	}
 	c.current.Store(&pair{cert: cert, key: key, parsed: &parsed})
-	return nil
+	return true, nil
 }
 
 // Bundle is a file of authorities that may change while it is in use.
@@ -78,8 +81,11 @@ type authorities struct {
 // OpenBundle reads authorities' certificates, in PEM.
 func OpenBundle(path string) (*Bundle, error) {
 	b := &Bundle{path: path}
-	return b, b.reload()
+	_, err := b.reload()
+	return b, err
 }
+
+func (b *Bundle) name() string { return b.path }
 
 // Pool are today's authorities. Callers do not change it.
 func (b *Bundle) Pool() *x509.CertPool { return b.current.Load().pool }
@@ -87,18 +93,18 @@ func (b *Bundle) Pool() *x509.CertPool { return b.current.Load().pool }
 // PEM is what the file holds.
 func (b *Bundle) PEM() []byte { return b.current.Load().pem }
 
-func (b *Bundle) reload() error {
+func (b *Bundle) reload() (changed bool, err error) {
 	data, err := os.ReadFile(b.path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if old := b.current.Load(); old != nil && bytes.Equal(old.pem, data) {
-		return nil
+		return false, nil
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(data) {
-		return fmt.Errorf("no certificates in %s", b.path)
+		return false, fmt.Errorf("no certificates in %s", b.path)
 	}
 	b.current.Store(&authorities{pem: data, pool: pool})
-	return nil
+	return true, nil
 }

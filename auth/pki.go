@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/x509"
-	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -26,7 +25,7 @@ type PKI struct {
 	log         *slog.Logger
 	authorities []*authority
 	leaves      []leaf
-	watched     []reloader
+	watched     watchedFiles
 	onRenewal   []func() error
 
 	// Serving is what the API server shows to clients.
@@ -45,12 +44,9 @@ type PKI struct {
 	ServiceAccountKey *ecdsa.PrivateKey
 }
 
-// reloader is a file or two that may change.
-type reloader interface{ reload() error }
-
 // Open makes what is missing in the directory, and reads it.
 func Open(dir string, names Names, log *slog.Logger) (*PKI, error) {
-	p := &PKI{dir: strings.TrimSuffix(dir, "/") + "/", log: log}
+	p := &PKI{dir: strings.TrimSuffix(dir, "/") + "/", log: log, watched: watchedFiles{log: log, wrong: map[reloader]string{}}}
 	cluster, proxy, err := p.openAuthorities()
 	if err != nil {
 		return nil, err
@@ -134,8 +130,9 @@ func servingLeaf(issuer *authority, names Names) leaf {
 	return leaf{file: "apiserver", issuer: issuer, name: "kube-apiserver", usage: x509.ExtKeyUsageServerAuth, dns: dns, ips: ips}
 }
 
-// Watch adds files from elsewhere (--tls-cert-file, --client-ca-file) to those that Run reads again. Call it before Run.
-func (p *PKI) Watch(files ...reloader) { p.watched = append(p.watched, files...) }
+// Watch adds files from elsewhere (--client-ca-file, configuration files: a Certificate, a Bundle, a File) to those
+// that Run reads again. Call it before Run.
+func (p *PKI) Watch(files ...reloader) { p.watched.files = append(p.watched.files, files...) }
 
 // OnRenewal adds what is to be done after certificates may have changed. Call it before Run.
 func (p *PKI) OnRenewal(do func() error) { p.onRenewal = append(p.onRenewal, do) }
@@ -165,8 +162,9 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// filePeriod is how often files are looked at, as upstream does.
-const filePeriod = time.Minute
+// filePeriod is how often files are looked at. They are few and small: to read one costs less than to be told of its
+// changes, and works for symbolic links and files that are replaced.
+const filePeriod = 5 * time.Second
 
 // Run renews certificates and reads changed files again until ctx ends. What goes wrong is logged and tried again.
 func (p *PKI) Run(ctx context.Context) {
@@ -182,26 +180,23 @@ func (p *PKI) Run(ctx context.Context) {
 				next, err := p.renew(now)
 				if err != nil {
 					p.log.Error("certificates are not renewed", "err", err)
+					next = now.Add(time.Minute)
 				}
 				due = next
 			}
-			if err := p.refresh(); err != nil {
-				p.log.Error("changed files are not taken into use", "err", err)
-			}
+			p.refresh()
 		}
 	}
 }
 
-func (p *PKI) refresh() error {
-	for _, file := range p.watched {
-		if err := file.reload(); err != nil {
-			return err
-		}
+// refresh reads changed files, and tells those who wait for that.
+func (p *PKI) refresh() {
+	if !p.watched.refresh() {
+		return
 	}
 	for _, do := range p.onRenewal {
 		if err := do(); err != nil {
-			return fmt.Errorf("after a renewal: %w", err)
+			p.log.Error("after a renewal of certificates", "err", err)
 		}
 	}
-	return nil
 }
