@@ -80,7 +80,7 @@ func TestFaultsOfConfigurationFilesAreFound(t *testing.T) {
 		"a repeated field":          {head + "name: a\nname: b\n", `f:4: duplicate field "name"`},
 		"a wrong type":              {head + "crew:\n- name: a\n  age: old\n", "f:5: json: cannot unmarshal string into Go struct field sailor.crew.age of type int"},
 		"what is not valid":         {head + "crew:\n- age: 1\n\n- age: 3\n", "f:4: crew[0].name: Required value\nf:6: crew[1].name: Required value"},
-		"an alias that holds many":  {head + "labels: &a {x: y}\ncrew: [*a]\n", `f:4: unknown field "crew[0].x"`},
+		"an alias that holds many":  {head + "labels: &a {x: y}\ncrew: [*a]\n", `f:3: unknown field "crew[0].x"`},
 		"a key that is no text":     {head + "labels: {[a]: b}\n", "f:3: a key has to be a text"},
 		"all of them, by the lines": {head + "rank: 1\ncrew:\n- rank: 1\n", "f:3: unknown field \"rank\"\nf:5: unknown field \"crew[0].rank\""},
 	} {
