@@ -2,31 +2,49 @@ package auth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
+	rbacv1 "k8s.io/api/rbac/v1"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+
 	"github.com/knarr-dev/knarr/registry"
 )
 
-// NewAuthorizer asks for system:masters first, then each mode in the order given, as --authorization-mode names them.
-func NewAuthorizer(modes []string) (registry.Authorizer, error) {
+// Authorization is how a server decides what its users may do.
+type Authorization struct {
+	Modes   []string         // who decides, in this order, as --authorization-mode names them
+	Objects registry.Objects // what Node and RBAC decide by
+}
+
+// Authorizer asks for system:masters first, then each mode. What modes go by is read, and followed, from here on.
+func (a Authorization) Authorizer(ctx context.Context) (registry.Authorizer, error) {
 	chain := Authorizers{Masters{}}
-	for _, mode := range modes {
-		switch mode {
-		case "AlwaysAllow":
-			chain = append(chain, AlwaysAllow{})
-		case "AlwaysDeny":
-			chain = append(chain, AlwaysDeny{})
-		case "RBAC":
-			chain = append(chain, Everyone{})
-		case "Node": // a node's rights follow from the objects bound to it: none without RBAC's roles
-		default:
-			return nil, fmt.Errorf("authorization mode %q is unknown: use Node, RBAC, AlwaysAllow or AlwaysDeny", mode)
+	for _, mode := range a.Modes {
+		one, err := a.mode(ctx, mode)
+		if err != nil {
+			return nil, err
+		}
+		if one != nil {
+			chain = append(chain, one)
 		}
 	}
 	return chain, nil
+}
+
+func (a Authorization) mode(ctx context.Context, name string) (registry.Authorizer, error) {
+	switch name {
+	case "AlwaysAllow":
+		return AlwaysAllow{}, nil
+	case "AlwaysDeny":
+		return AlwaysDeny{}, nil
+	case "RBAC":
+		return Everyone{}, nil
+	case "Node": // a node's rights follow from the objects bound to it: none without RBAC's roles
+		return nil, nil
+	}
+	return nil, fmt.Errorf("authorization mode %q is unknown: use Node, RBAC, AlwaysAllow or AlwaysDeny", name)
 }
 
 // Authorizers are asked in order, until one allows or denies.
@@ -48,7 +66,32 @@ func (chain Authorizers) Authorize(ctx context.Context, a registry.Attributes) (
 			errs = append(errs, err)
 		}
 	}
-	return registry.NoOpinion, strings.Join(reasons, "\n"), errors.Join(errs...)
+	return registry.NoOpinion, strings.Join(reasons, "\n"), together(errs)
+}
+
+// Rules lists what each has to tell. Who has no rules to show says so in an error.
+func (chain Authorizers) Rules(ctx context.Context, user registry.User, namespace string) (rules []rbacv1.PolicyRule, incomplete bool, err error) {
+	var errs []error
+	for _, one := range chain {
+		lister, ok := one.(registry.RuleLister)
+		if !ok {
+			continue
+		}
+		some, partly, err := lister.Rules(ctx, user, namespace)
+		rules, incomplete = append(rules, some...), incomplete || partly
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return rules, incomplete, together(errs)
+}
+
+// together is several errors as one that reads as upstream's: reviews show it.
+func together(errs []error) error {
+	if len(errs) == 0 {
+		return nil
+	}
+	return utilerrors.NewAggregate(errs)
 }
 
 // Masters lets the group system:masters do everything. It cannot be configured away: it is how a cluster whose
@@ -69,6 +112,12 @@ type AlwaysAllow struct{}
 // Authorize allows everything.
 func (AlwaysAllow) Authorize(context.Context, registry.Attributes) (registry.Decision, string, error) {
 	return registry.Allow, "", nil
+}
+
+// Rules says so.
+func (AlwaysAllow) Rules(context.Context, registry.User, string) ([]rbacv1.PolicyRule, bool, error) {
+	all := []string{"*"}
+	return []rbacv1.PolicyRule{{Verbs: all, APIGroups: all, Resources: all}, {Verbs: all, NonResourceURLs: all}}, false, nil
 }
 
 // AlwaysDeny is for tests.

@@ -35,7 +35,7 @@ func TestAuthorizationModes(t *testing.T) {
 		"they have no rights to objects":                {[]string{"RBAC"}, resource(alice, "get", "", "pods"), registry.NoOpinion},
 	} {
 		t.Run(name, func(t *testing.T) {
-			authorizer, err := NewAuthorizer(c.modes)
+			authorizer, err := Authorization{Modes: c.modes}.Authorizer(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -48,7 +48,7 @@ func TestAuthorizationModes(t *testing.T) {
 }
 
 func TestUnknownModeIsRefused(t *testing.T) {
-	if _, err := NewAuthorizer([]string{"Rbac"}); err == nil {
+	if _, err := (Authorization{Modes: []string{"Rbac"}}).Authorizer(t.Context()); err == nil {
 		t.Error("accepted")
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // Objects reads the cluster's objects for authentication, authorization and admission: from the watch cache, without a copy.
@@ -62,6 +64,8 @@ type Attributes struct {
 	Subresource     string
 	Name            string
 	Path            string // of the URL
-	FieldSelector   string // as the request has it, unparsed; empty if there is none
-	LabelSelector   string
+	// Fields and Labels are what a list, watch or deletion of a collection selects by, as far as it could be understood:
+	// they only narrow what is asked for, so that an authorizer may pass over them.
+	Fields fields.Requirements
+	Labels labels.Requirements
 }

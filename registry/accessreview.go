@@ -3,15 +3,12 @@ package registry
 import (
 	"cmp"
 	"context"
-	"errors"
 	"strings"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -131,82 +128,6 @@ func (w *Write) reviewAccess(ctx context.Context, user User, r *authorizationv1.
 	return authorizationv1.SubjectAccessReviewStatus{
 		Allowed: decision == Allow, Denied: decision == Deny, Reason: reason, EvaluationError: strings.Join(problems, "; "),
 	}
-}
-
-// takeSelectors adds a review's selectors. What of them cannot be understood is left out, which asks for more than
-// was meant, and told.
-func (a *Attributes) takeSelectors(r *authorizationv1.ResourceAttributes) (problems []string) {
-	told := func(what, kept string, err error) {
-		switch {
-		case err != nil && kept != "":
-			problems = append(problems, "spec.resourceAttributes."+what+" partially ignored due to parse error")
-		case err != nil:
-			problems = append(problems, "spec.resourceAttributes."+what+" ignored due to parse error")
-		}
-	}
-	if s := r.FieldSelector; s != nil {
-		var err error
-		if a.FieldSelector, err = reviewedFields(s); err != nil {
-			told("fieldSelector", a.FieldSelector, err)
-		}
-	}
-	if s := r.LabelSelector; s != nil {
-		var err error
-		if a.LabelSelector, err = reviewedLabels(s); err != nil {
-			told("labelSelector", a.LabelSelector, err)
-		}
-	}
-	return problems
-}
-
-// reviewedFields is a review's field selector as a request would have it.
-func reviewedFields(s *authorizationv1.FieldSelectorAttributes) (string, error) {
-	if s.RawSelector != "" {
-		selector, err := fields.ParseSelector(s.RawSelector)
-		if err != nil {
-			return "", err
-		}
-		return selector.String(), nil
-	}
-	var terms []fields.Selector
-	var errs []error
-	for _, r := range s.Requirements {
-		switch {
-		case r.Operator == metav1.FieldSelectorOpIn && len(r.Values) == 1:
-			terms = append(terms, fields.OneTermEqualSelector(r.Key, r.Values[0]))
-		case r.Operator == metav1.FieldSelectorOpNotIn && len(r.Values) == 1:
-			terms = append(terms, fields.OneTermNotEqualSelector(r.Key, r.Values[0]))
-		default:
-			errs = append(errs, errors.New("unsupported field requirement: "+string(r.Operator)))
-		}
-	}
-	if len(terms) == 0 {
-		return "", errors.Join(errs...)
-	}
-	return fields.AndSelectors(terms...).String(), errors.Join(errs...)
-}
-
-// reviewedLabels is a review's label selector as a request would have it.
-func reviewedLabels(s *authorizationv1.LabelSelectorAttributes) (string, error) {
-	if s.RawSelector != "" {
-		selector, err := labels.Parse(s.RawSelector)
-		if err != nil {
-			return "", err
-		}
-		return selector.String(), nil
-	}
-	selector := labels.NewSelector()
-	var errs []error
-	for _, r := range s.Requirements {
-		one, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{r}})
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		requirements, _ := one.Requirements()
-		selector = selector.Add(requirements...)
-	}
-	return selector.String(), errors.Join(errs...)
 }
 
 // reviewRules lists what the asker may do, as far as the authorizer can tell.

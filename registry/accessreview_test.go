@@ -33,7 +33,11 @@ func TestAccessReviewAsksForMoreThanItUnderstands(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	wantAsked := Attributes{User: User{Name: "u"}, Verb: "list", ResourceRequest: true, Version: "*", Resource: "pods", LabelSelector: "app in (a)"}
+	if asked := authorizer.asked; len(asked.Fields) > 0 || len(asked.Labels) != 1 || asked.Labels[0].String() != "app in (a)" {
+		t.Errorf("asked for fields %v, labels %v", asked.Fields, asked.Labels)
+	}
+	wantAsked := Attributes{User: User{Name: "u"}, Verb: "list", ResourceRequest: true, Version: "*", Resource: "pods"}
+	authorizer.asked.Labels = nil
 	if diff := cmp.Diff(wantAsked, authorizer.asked); diff != "" {
 		t.Error(diff)
 	}

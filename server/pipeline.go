@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -172,7 +173,8 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 // attributes is the request as an authorizer sees it.
 func (q *Request) attributes(user registry.User) registry.Attributes {
 	return registry.Attributes{User: user, Verb: q.Verb, ResourceRequest: q.IsResource, Namespace: q.Namespace, Group: q.Group,
-		Version: q.Version, Resource: q.Plural, Subresource: q.Subresource, Name: q.Name, Path: q.Path}
+		Version: q.Version, Resource: q.Plural, Subresource: q.Subresource, Name: cmp.Or(q.Name, q.SelectedName), Path: q.Path,
+		Fields: q.Fields, Labels: q.Labels}
 }
 
 // serveAPI serves what is not a fixed end point: discovery, and the resources of the table.

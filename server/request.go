@@ -5,6 +5,11 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/validate/content"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	operators "k8s.io/apimachinery/pkg/selection"
+
 	"github.com/knarr-dev/knarr/registry"
 )
 
@@ -23,6 +28,12 @@ type Request struct {
 	Subresource string
 	Rest        string // what follows the sub-resource: the path that a proxy forwards
 	legacyWatch bool   // the path says watch
+
+	// What a list, watch or deletion of a collection selects by, for authorization alone: what cannot be understood is
+	// left out here, and refused later.
+	Fields       fields.Requirements
+	Labels       labels.Requirements
+	SelectedName string // the one object that a list or watch can be of
 
 	row     *registry.Resource
 	version *registry.Version
@@ -61,7 +72,30 @@ func parseRequest(r *http.Request) *Request {
 		q.Rest = strings.Join(parts[3:], "/")
 	}
 	q.Verb = q.verb(r)
+	q.readSelectors(r)
 	return q
+}
+
+// readSelectors reads what narrows a request to a collection. Watches that the path asks for have no selectors: their
+// path may name one object, and then the query means nothing.
+func (q *Request) readSelectors(r *http.Request) {
+	many := q.Verb == "list" || q.Verb == "watch" || q.Verb == "deletecollection"
+	if !many || q.Name != "" || q.legacyWatch || !strings.Contains(r.URL.RawQuery, "Selector=") {
+		return
+	}
+	query := r.URL.Query()
+	if terms, err := registry.ParseFieldRequirements(query.Get("fieldSelector")); err == nil {
+		q.Fields = terms
+	}
+	if terms, err := registry.ParseLabelRequirements(query.Get("labelSelector")); err == nil {
+		q.Labels = terms
+	}
+	named := func(t fields.Requirement) bool {
+		return t.Field == "metadata.name" && t.Operator == operators.Equals
+	}
+	if i := slices.IndexFunc(q.Fields, named); i >= 0 && q.Verb != "deletecollection" && len(content.IsPathSegmentName(q.Fields[i].Value)) == 0 {
+		q.SelectedName = q.Fields[i].Value
+	}
 }
 
 // verb is the request's verb as authorization and metrics name it.

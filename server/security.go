@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto"
 	"crypto/tls"
 	"fmt"
@@ -46,15 +47,20 @@ func openSecurity(c *Config, network registry.Network, log *slog.Logger) (*secur
 		s.tokens = append(s.tokens, file)
 	}
 	s.authenticator = auth.Authentication{ClientCAs: s.clientCAs, Tokens: s.tokens, Anonymous: c.AnonymousAuth}.Authenticator()
-	if s.authorizer, err = auth.NewAuthorizer(c.AuthorizationMode); err != nil {
-		return nil, fmt.Errorf("--authorization-mode: %w", err)
-	}
 	if s.issuer, err = openIssuer(c, pki); err != nil {
 		return nil, err
 	}
 	write := func() error { return s.writeKubeconfig(c) }
 	pki.OnRenewal(write)
 	return s, write()
+}
+
+// openAuthorizer puts together who decides, once there are objects to decide by.
+func (s *security) openAuthorizer(ctx context.Context, c *Config, objects registry.Objects) (err error) {
+	if s.authorizer, err = (auth.Authorization{Modes: c.AuthorizationMode, Objects: objects}).Authorizer(ctx); err != nil {
+		return fmt.Errorf("--authorization-mode: %w", err)
+	}
+	return nil
 }
 
 // openIssuer signs service account tokens with the configured key, or the cluster's own.

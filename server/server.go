@@ -58,7 +58,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	if s.security, err = openSecurity(&config, network, log); err != nil {
 		return nil, err
 	}
-	s.authenticator, s.authorizer = s.security.authenticator, s.security.authorizer
+	s.authenticator = s.security.authenticator
 	if s.storage, err = openStorage(ctx, &config, log); err != nil {
 		return nil, err
 	}
@@ -78,6 +78,10 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	s.registry = registry.New(s.db, rows)
 	s.registry.Network, s.registry.ForbidPrivileged = network, !config.AllowPrivileged
 	s.registry.Tokens = s.security.issuer
+	if err = s.security.openAuthorizer(ctx, &config, objects{s.registry}); err != nil {
+		return nil, err
+	}
+	s.authorizer = s.security.authorizer
 	s.registry.Authorizer, s.registry.Authenticator = s.authorizer, s.security.tokens
 	if s.registry.Kubelet, err = s.security.kubelet(&config); err != nil {
 		return nil, err
