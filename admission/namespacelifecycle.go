@@ -11,26 +11,35 @@ import (
 )
 
 // namespaceLifecycle keeps the system's namespaces, and lets nothing be created in a namespace that does not exist or
-// is on its way out.
+// is on its way out. Namespaces are read as fresh as etcd has them: one that has just been made counts, and so does the
+// deletion of one.
 func namespaceLifecycle(objects Objects) Plugin {
 	return Plugin{Operations: []Operation{Create, Update, Delete}, Mutate: func(ctx context.Context, a *Attributes) error {
-		namespaces := a.Resource.Group == "" && a.Resource.Resource == "namespaces"
 		switch {
-		case a.Operation == Delete && namespaces && slices.Contains(systemNamespaces(), a.Name):
+		case a.Operation == Delete && a.isNamespace() && slices.Contains(systemNamespaces(), a.Name):
 			return a.forbid("this namespace may not be deleted")
-		case a.Operation == Delete, a.Namespace == "", namespaces, a.Is("authorization.k8s.io", "localsubjectaccessreviews"):
+		case a.Operation == Delete, a.Namespace == "", a.isNamespace():
 			return nil
+		case a.Is("authorization.k8s.io", "localsubjectaccessreviews"):
+			return nil // its answer must not tell which namespaces there are
 		}
 		found, err := objects.Get(ctx, "", "namespaces", "", a.Namespace)
-		if err != nil {
+		switch {
+		case apierrors.IsNotFound(err):
 			return err
+		case err != nil:
+			return apierrors.NewInternalError(err)
 		}
-		ns, ok := found.(*corev1.Namespace)
-		if !ok || a.Operation != Create || ns.Status.Phase != corev1.NamespaceTerminating {
-			return nil
+		if a.Operation == Create && found.(*corev1.Namespace).Status.Phase == corev1.NamespaceTerminating {
+			return terminating(a)
 		}
-		return terminating(a)
+		return nil
 	}}
+}
+
+// isNamespace tells writes of namespaces, through a sub-resource or not, from those within one.
+func (a *Attributes) isNamespace() bool {
+	return a.Resource.Group == "" && a.Resource.Resource == "namespaces"
 }
 
 // systemNamespaces may not be deleted.

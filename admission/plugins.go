@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,6 +25,8 @@ type Host struct {
 	Objects    Objects
 	Authorizer registry.Authorizer
 	Now        func() time.Time
+	// CreateNamespace makes a namespace on the server's own behalf; AlreadyExists if there is one.
+	CreateNamespace func(ctx context.Context, name string) error
 }
 
 // alone is a plugin that needs nothing but the write.
@@ -36,22 +39,52 @@ func reading(plugin func(Objects) Plugin) func(Host) (Plugin, error) {
 	return func(h Host) (Plugin, error) { return plugin(h.Objects), nil }
 }
 
-// table is every plugin in execution order, which is upstream's. Quota comes last of all: what it counts must not be
-// changed or refused afterwards.
+// table is every plugin that kube-apiserver knows, in execution order, which is upstream's. Quota comes last of all: what
+// it counts must not be changed or refused afterwards. A row without a plugin keeps a name known and its place; it
+// decides nothing.
 func table() []entry {
 	return []entry{
+		{"AlwaysAdmit", false, alone(alwaysAdmit), "nothing is refused; configurations of old name it"},
+		{"NamespaceAutoProvision", false, namespaceProvision, "a namespace is made when something is created in it"},
 		{"NamespaceLifecycle", true, reading(namespaceLifecycle), "nothing is created in a namespace that does not exist or is going; system namespaces stay"},
+		{"NamespaceExists", false, reading(namespaceExists), "nothing is done in a namespace that does not exist"},
+		{"LimitPodHardAntiAffinityTopology", false, alone(limitAntiAffinity), "a pod's required anti-affinity speaks of hosts alone"},
+		{"LimitRanger", true, nil, "limits of a namespace's pods and claims"},
 		{"ServiceAccount", true, reading(serviceAccount), "a pod runs as a service account that exists, with its token mounted"},
+		{"NodeRestriction", false, nil, "a node writes only what is its own"},
 		{"TaintNodesByCondition", true, alone(taintNodes), "a new node takes no pods until it is ready"},
+		{"AlwaysPullImages", false, alone(alwaysPullImages), "images are pulled for each pod anew, so that a pod needs the right to them"},
+		{"ImagePolicyWebhook", false, nil, "images are what a webhook allows"},
+		{"PodSecurity", true, nil, "pods keep to the security standard of their namespace"},
+		{"PodNodeSelector", false, nil, "pods run on the nodes of their namespace"},
 		{"Priority", true, reading(priority), "a pod's priority is that of its class"},
 		{"DefaultTolerationSeconds", true, alone(defaultTolerationSeconds), "a pod bears a node's silence for five minutes"},
+		{"PodTolerationRestriction", false, nil, "pods tolerate what their namespace lets them"},
+		{"EventRateLimit", false, nil, "events come no faster than is allowed"},
+		{"ExtendedResourceToleration", false, alone(tolerateExtendedResources), "a pod that asks for a device tolerates the taint of the device's nodes"},
 		{"DefaultStorageClass", true, reading(defaultStorageClass), "a claim without a class gets the default one"},
 		{"StorageObjectInUseProtection", true, alone(storageInUse), "volumes and claims stay while they are used"},
+		{"PodGroupProtection", true, nil, "of a feature that is off in 1.36"},
+		{"OwnerReferencesPermissionEnforcement", false, nil, "who sets an owner may delete the object; who blocks an owner's deletion may change the owner"},
 		{"PersistentVolumeClaimResize", true, reading(claimResize), "a claim grows only where its class can grow volumes"},
 		{"RuntimeClass", true, reading(runtimeClass), "a pod gets the overhead and the nodes of its runtime class"},
+		{"CertificateApproval", true, nil, "certificates are approved by those who may approve for the signer"},
+		{"CertificateSigning", true, nil, "certificates are issued by those who may sign for the signer"},
+		{"ClusterTrustBundleAttest", true, nil, "trust bundles are written by those who may attest for the signer"},
 		{"CertificateSubjectRestriction", true, alone(certificateSubject), "no certificate for system:masters is asked for"},
 		{"DefaultIngressClass", true, reading(defaultIngressClass), "an ingress without a class gets the default one"},
+		{"DenyServiceExternalIPs", false, alone(denyExternalIPs), "a Service gets no new external addresses"},
 		{"PodTopologyLabels", true, reading(podTopologyLabels), "a bound pod carries its node's zone and region"},
+		{"PodGroupWorkloadExists", true, nil, "of a feature that is off in 1.36"},
+		{"NodeDeclaredFeatureValidator", true, reading(nodeFeatures), "a bound pod's change needs no feature that its node lacks"},
+		{"JobValidation", true, nil, "of a feature that is off in 1.36"},
+		{"PodResizeValidator", true, reading(podResize), "a running pod becomes no bigger than its node"},
+		{"MutatingAdmissionPolicy", true, nil, "CEL policies change objects"},
+		{"MutatingAdmissionWebhook", true, nil, "webhooks change objects"},
+		{"ValidatingAdmissionPolicy", true, nil, "CEL policies refuse objects"},
+		{"ValidatingAdmissionWebhook", true, nil, "webhooks refuse objects"},
+		{"ResourceQuota", true, nil, "a namespace holds no more than its quota"},
+		{"AlwaysDeny", false, alone(alwaysDeny), "everything is refused"},
 	}
 }
 
@@ -60,13 +93,18 @@ func table() []entry {
 func New(host Host, enable, disable []string) (Chain, error) {
 	rows := table()
 	for _, name := range slices.Concat(enable, disable) {
-		if !slices.ContainsFunc(rows, func(e entry) bool { return e.name == name }) && !slices.Contains(upstreamOnly(), name) {
+		if !slices.ContainsFunc(rows, func(e entry) bool { return e.name == name }) {
 			return nil, fmt.Errorf("admission plugin %q is unknown: use %s", name, strings.Join(names(rows), ", "))
+		}
+	}
+	for _, name := range enable {
+		if slices.Contains(disable, name) {
+			return nil, fmt.Errorf("admission plugin %q is both enabled and disabled: name it once", name)
 		}
 	}
 	var chain Chain
 	for _, row := range rows {
-		if (row.on || slices.Contains(enable, row.name)) && !slices.Contains(disable, row.name) {
+		if row.plugin != nil && (row.on || slices.Contains(enable, row.name)) && !slices.Contains(disable, row.name) {
 			p, err := row.plugin(host)
 			if err != nil {
 				return nil, fmt.Errorf("admission plugin %s: %w", row.name, err)
@@ -86,19 +124,17 @@ func names(rows []entry) []string {
 	return out
 }
 
-// upstreamOnly are plugins that kube-apiserver knows and that change nothing in a cluster whose authorization allows
-// what its users do. Naming them is no error, so that flags can be carried over.
-func upstreamOnly() []string {
-	return []string{"AlwaysAdmit", "AlwaysDeny", "AlwaysPullImages", "CertificateApproval", "CertificateSigning", "ClusterTrustBundleAttest",
-		"DenyServiceExternalIPs", "EventRateLimit", "ExtendedResourceToleration", "ImagePolicyWebhook", "LimitPodHardAntiAffinityTopology",
-		"LimitRanger", "MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "NamespaceAutoProvision", "NamespaceExists", "NodeDeclaredFeatureValidator",
-		"NodeRestriction", "OwnerReferencesPermissionEnforcement", "PodNodeSelector", "PodResizeValidator", "PodSecurity", "PodTolerationRestriction",
-		"ResourceQuota", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook"}
-}
-
 // forbid refuses a write with a reason.
 func (a *Attributes) forbid(format string, args ...any) error {
 	return apierrors.NewForbidden(a.Resource.GroupResource(), a.objectName(), fmt.Errorf(format, args...))
+}
+
+// refuse refuses a write because of an error that came up; one that forbids already says enough.
+func (a *Attributes) refuse(err error) error {
+	if apierrors.IsForbidden(err) {
+		return err
+	}
+	return a.forbid("%w", err)
 }
 
 // objectName is the name of the object, or the beginning of one that is yet to be generated.
@@ -106,10 +142,10 @@ func (a *Attributes) objectName() string {
 	switch {
 	case a.Name != "":
 		return a.Name
-	case a.Object == nil:
-		return ""
-	case a.Object.GetName() != "":
+	case a.Object != nil && a.Object.GetName() != "":
 		return a.Object.GetName()
+	case a.Object != nil && a.Object.GetGenerateName() != "":
+		return a.Object.GetGenerateName()
 	}
-	return a.Object.GetGenerateName()
+	return "Unknown"
 }

@@ -42,7 +42,7 @@ func validateDeviceClass(_ *Write, c, old *resourcev1.DeviceClass) field.ErrorLi
 		func(c resourcev1.DeviceClassConfiguration, at *field.Path) field.ErrorList {
 			return validateDeviceConfiguration(c.DeviceConfiguration, sameConfig, at)
 		})...)
-	if name := c.Spec.ExtendedResourceName; name != nil && !isExtendedResource(corev1.ResourceName(*name)) {
+	if name := c.Spec.ExtendedResourceName; name != nil && !IsExtendedResource(corev1.ResourceName(*name)) {
 		errs = append(errs, field.Invalid(at.Child("extendedResourceName"), *name, "must be a valid extended resource name"))
 	}
 	return errs

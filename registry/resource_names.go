@@ -18,8 +18,8 @@ func isNativeResource(name corev1.ResourceName) bool {
 	return !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
 }
 
-// isExtendedResource also requires that quota can name the resource, which it does with a prefix.
-func isExtendedResource(name corev1.ResourceName) bool {
+// IsExtendedResource also requires that quota can name the resource, which it does with a prefix.
+func IsExtendedResource(name corev1.ResourceName) bool {
 	if isNativeResource(name) || strings.HasPrefix(string(name), quotaRequestPrefix) {
 		return false
 	}
@@ -85,5 +85,5 @@ func isStandardResource(name corev1.ResourceName) bool {
 
 // isIntegerResource says whether amounts are whole numbers.
 func isIntegerResource(name corev1.ResourceName) bool {
-	return isCountedResource(name) || isExtendedResource(name)
+	return isCountedResource(name) || IsExtendedResource(name)
 }
