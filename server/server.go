@@ -79,7 +79,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	s.registry = registry.New(s.db, rows)
 	s.registry.Network, s.registry.ForbidPrivileged = network, !config.AllowPrivileged
 	s.registry.Tokens = s.security.issuer
-	if err = s.security.openAuthorizer(ctx, &config, objects{s.registry}); err != nil {
+	if err = s.security.openAuthorizer(ctx, &config, objects{s.registry}, log); err != nil {
 		return nil, err
 	}
 	s.authorizer = s.security.authorizer
