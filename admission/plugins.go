@@ -25,6 +25,11 @@ type Host struct {
 	Objects    Objects
 	Authorizer registry.Authorizer
 	Now        func() time.Time
+	// Config is the configuration of all plugins; configure reads that of one.
+	Config Config
+	config *PluginConfig // of the plugin that is being made; nil if there is none
+	// ChangeQuota writes down what is used.
+	ChangeQuota QuotaWriter
 	// CreateNamespace makes a namespace on the server's own behalf; AlreadyExists if there is one.
 	CreateNamespace func(ctx context.Context, name string) error
 }
@@ -49,7 +54,7 @@ func table() []entry {
 		{"NamespaceLifecycle", true, reading(namespaceLifecycle), "nothing is created in a namespace that does not exist or is going; system namespaces stay"},
 		{"NamespaceExists", false, reading(namespaceExists), "nothing is done in a namespace that does not exist"},
 		{"LimitPodHardAntiAffinityTopology", false, alone(limitAntiAffinity), "a pod's required anti-affinity speaks of hosts alone"},
-		{"LimitRanger", true, nil, "limits of a namespace's pods and claims"},
+		{"LimitRanger", true, reading(limitRanger), "pods and claims get the defaults and keep to the limits of their namespace"},
 		{"ServiceAccount", true, reading(serviceAccount), "a pod runs as a service account that exists, with its token mounted"},
 		{"NodeRestriction", false, nil, "a node writes only what is its own"},
 		{"TaintNodesByCondition", true, alone(taintNodes), "a new node takes no pods until it is ready"},
@@ -83,7 +88,7 @@ func table() []entry {
 		{"MutatingAdmissionWebhook", true, nil, "webhooks change objects"},
 		{"ValidatingAdmissionPolicy", true, nil, "CEL policies refuse objects"},
 		{"ValidatingAdmissionWebhook", true, nil, "webhooks refuse objects"},
-		{"ResourceQuota", true, nil, "a namespace holds no more than its quota"},
+		{"ResourceQuota", true, resourceQuota, "a namespace holds no more than its quota"},
 		{"AlwaysDeny", false, alone(alwaysDeny), "everything is refused"},
 	}
 }
@@ -94,17 +99,18 @@ func New(host Host, enable, disable []string) (Chain, error) {
 	rows := table()
 	for _, name := range slices.Concat(enable, disable) {
 		if !slices.ContainsFunc(rows, func(e entry) bool { return e.name == name }) {
-			return nil, fmt.Errorf("admission plugin %q is unknown: use %s", name, strings.Join(names(rows), ", "))
+			return nil, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: admission plugin %q is unknown: use %s", name, strings.Join(names(rows), ", "))
 		}
 	}
 	for _, name := range enable {
 		if slices.Contains(disable, name) {
-			return nil, fmt.Errorf("admission plugin %q is both enabled and disabled: name it once", name)
+			return nil, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: admission plugin %q is both enabled and disabled: name it once", name)
 		}
 	}
 	var chain Chain
 	for _, row := range rows {
 		if row.plugin != nil && (row.on || slices.Contains(enable, row.name)) && !slices.Contains(disable, row.name) {
+			host.config = host.Config[row.name]
 			p, err := row.plugin(host)
 			if err != nil {
 				return nil, fmt.Errorf("admission plugin %s: %w", row.name, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -49,6 +50,24 @@ func parseDocument(data []byte) (*document, error) {
 	return d, nil
 }
 
+// ConfigPart is what a field of a configuration file holds, by a path such as plugins[0].configuration, as a file that
+// has it on the same lines: what is wrong with it is found where it stands.
+func ConfigPart(data []byte, path string) ([]byte, error) {
+	d, err := parseDocument(data)
+	if err != nil {
+		return nil, err
+	}
+	at := d.root
+	for step := range steps(path) {
+		if _, at = child(at, step); at == nil {
+			return nil, fmt.Errorf("there is no %s", path)
+		}
+	}
+	w := lineWriter{line: 1}
+	err = w.node(at)
+	return w.out.Bytes(), err
+}
+
 // lineAt is the line of a position in the JSON.
 func (d *document) lineAt(offset int) int {
 	offset = max(0, min(offset, len(d.json)))
@@ -58,7 +77,7 @@ func (d *document) lineAt(offset int) int {
 // line is where the field of a path such as jwt[0].issuer.url stands, or the nearest of its parents.
 func (d *document) line(path string) int {
 	at, line := d.root, d.root.Line
-	for step := range strings.FieldsFuncSeq(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {
+	for step := range steps(path) {
 		key, value := child(at, step)
 		if value == nil {
 			break
@@ -66,6 +85,11 @@ func (d *document) line(path string) int {
 		at, line = value, key.Line
 	}
 	return line
+}
+
+// steps are the names and numbers of a path.
+func steps(path string) iter.Seq[string] {
+	return strings.FieldsFuncSeq(path, func(r rune) bool { return r == '.' || r == '[' || r == ']' })
 }
 
 // text is a field of the document itself.

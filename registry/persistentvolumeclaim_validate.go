@@ -149,7 +149,7 @@ func validateClaimAllocation(allocated corev1.ResourceList, path *field.Path) fi
 // validateClaimResource wants storage, or the qualified name of something that is not Kubernetes' own.
 func validateClaimResource(name corev1.ResourceName, path *field.Path) field.ErrorList {
 	errs := validateQualifiedName(string(name), path)
-	if len(errs) == 0 && isNativeResource(name) && name != corev1.ResourceStorage {
+	if len(errs) == 0 && IsNativeResource(name) && name != corev1.ResourceStorage {
 		errs = append(errs, field.NotSupported(path, name, []corev1.ResourceName{corev1.ResourceStorage}))
 	}
 	return errs

@@ -31,7 +31,7 @@ func preparePodSpec(p, old *corev1.Pod) {
 func prepareNewPod(w *Write, p *corev1.Pod) {
 	bumpGeneration(p, nil, true)
 	// The class alone is taken from the client: one that copies a pod may say what the original's was.
-	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: qosOf(p)}
+	p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: PodQOS(p)}
 	dropPodSpecFields(&p.Spec, nil)
 	if len(p.Spec.SchedulingGates) > 0 {
 		setPodCondition(&p.Status, corev1.PodCondition{

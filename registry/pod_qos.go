@@ -4,8 +4,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// qosOf is the class that a pod was given, or would be given now.
-func qosOf(p *corev1.Pod) corev1.PodQOSClass {
+// PodQOS is the class that a pod was given, or would be given now.
+func PodQOS(p *corev1.Pod) corev1.PodQOSClass {
 	if p.Status.QOSClass != "" {
 		return p.Status.QOSClass
 	}

@@ -53,7 +53,7 @@ func validatePodResize(_ *Write, p, old *corev1.Pod) field.ErrorList {
 	}
 	path := field.NewPath("spec")
 	errs := validatePodContents(p, podOptionsFrom(&old.Spec, &old.ObjectMeta))
-	if qosOf(old) != computeQOS(p) {
+	if PodQOS(old) != computeQOS(p) {
 		errs = append(errs, field.Invalid(path, p.Status.QOSClass, "Pod QOS Class may not change as a result of resizing"))
 	}
 	if !nodeCanResize(old) {

@@ -14,13 +14,14 @@ import (
 
 const quotaRequestPrefix = corev1.DefaultResourceRequestsPrefix
 
-func isNativeResource(name corev1.ResourceName) bool {
+// IsNativeResource says whether the meaning of the name is Kubernetes' own.
+func IsNativeResource(name corev1.ResourceName) bool {
 	return !strings.Contains(string(name), "/") || strings.Contains(string(name), corev1.ResourceDefaultNamespacePrefix)
 }
 
-// IsExtendedResource also requires that quota can name the resource, which it does with a prefix.
+// IsExtendedResource is about names of others. It also requires that quota can name the resource, which it does with a prefix.
 func IsExtendedResource(name corev1.ResourceName) bool {
-	if isNativeResource(name) || strings.HasPrefix(string(name), quotaRequestPrefix) {
+	if IsNativeResource(name) || strings.HasPrefix(string(name), quotaRequestPrefix) {
 		return false
 	}
 	return len(validation.IsQualifiedName(quotaRequestPrefix+string(name))) == 0
@@ -42,7 +43,7 @@ func isHugePageMultiple(name corev1.ResourceName, q resource.Quantity) bool {
 
 // isOvercommittable says whether a limit may be above its request.
 func isOvercommittable(name corev1.ResourceName) bool {
-	return isNativeResource(name) && !isHugePageResource(name)
+	return IsNativeResource(name) && !isHugePageResource(name)
 }
 
 // isContainerResource is about the native resources that a container may ask for.

@@ -33,7 +33,7 @@ func validateContainerResourceName(name corev1.ResourceName, path *field.Path) f
 		if !isContainerResource(name) {
 			errs = append(errs, field.Invalid(path, name, "must be a standard resource for containers"))
 		}
-	case !isNativeResource(name) && !IsExtendedResource(name):
+	case !IsNativeResource(name) && !IsExtendedResource(name):
 		errs = append(errs, field.Invalid(path, name, "doesn't follow extended resource name standard"))
 	}
 	return errs

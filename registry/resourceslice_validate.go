@@ -338,7 +338,7 @@ func validateDeviceNodeResources(d *resourcev1.Device, at *field.Path) field.Err
 	var errs field.ErrorList
 	for _, name := range sortedKeys(d.NodeAllocatableResourceMappings) {
 		at, m := at.Key(string(name)), d.NodeAllocatableResourceMappings[name]
-		if !isNativeResource(name) {
+		if !IsNativeResource(name) {
 			errs = append(errs, field.Invalid(at, name, "must be a node allocatable resource name"))
 		}
 		if m.AllocationMultiplier == nil && m.CapacityKey == nil {

@@ -69,6 +69,7 @@ type Config struct {
 	// What is served.
 	EnableAdmission  []string          `flag:"enable-admission-plugins" help:"admission plugins to run beside those that run by default"`
 	DisableAdmission []string          `flag:"disable-admission-plugins" help:"admission plugins not to run"`
+	AdmissionConfig  string            `flag:"admission-control-config-file" help:"file of the admission plugins' configuration (AdmissionConfiguration)"`
 	RuntimeConfig    map[string]string `flag:"runtime-config" help:"versions and resources to serve or not: apps/v1=false, api/all=true"`
 	FeatureGates     map[string]string `flag:"feature-gates" help:"accepted at the values that Kubernetes 1.36 has by default, and at no others"`
 	AllowPrivileged  bool              `flag:"allow-privileged" help:"allow privileged containers"`

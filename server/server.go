@@ -42,7 +42,6 @@ type Server struct {
 
 	authenticator auth.Authenticator
 	authorizer    registry.Authorizer
-	impersonation *auth.Impersonation
 }
 
 // New opens the store and the PKI and puts a server together. Nothing is served before Run. The context bounds New
@@ -79,18 +78,17 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	s.registry = registry.New(s.db, rows)
 	s.registry.Network, s.registry.ForbidPrivileged = network, !config.AllowPrivileged
 	s.registry.Tokens = s.security.issuer
-	if err = s.security.openAuthorizer(ctx, &config, objects{s.registry}, log); err != nil {
+	if err = s.security.openAuthorizer(ctx, &config, objects{s.registry}); err != nil {
 		return nil, err
 	}
 	s.authorizer = s.security.authorizer
-	s.impersonation = auth.NewImpersonation(s.authorizer)
 	s.registry.Authorizer, s.registry.Authenticator = s.authorizer, s.security.tokens
 	if s.registry.Kubelet, err = s.security.kubelet(&config); err != nil {
 		return nil, err
 	}
 	s.registry.Manage, s.registry.Apply = s.manageOwn, s.applyOwn
-	if s.admission, err = admission.New(s.host(), config.EnableAdmission, config.DisableAdmission); err != nil {
-		return nil, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: %w", err)
+	if err := s.openAdmission(); err != nil {
+		return nil, err
 	}
 	s.metrics = newMetrics(s)
 	s.health = newHealth(s)

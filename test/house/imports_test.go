@@ -17,7 +17,7 @@ func importRules() []importRule {
 	rules := []importRule{
 		{"registry", ours("server", "auth", "admission", "controllers", "scheduler", "nodeagent"), below},
 		{"auth", ours("server", "controllers", "scheduler", "nodeagent"), "authentication and authorization are asked by the server and read objects through an interface of their own"},
-		{"admission", ours("server", "auth", "controllers", "scheduler", "nodeagent"), "admission is asked by the server and reads objects through an interface of its own"},
+		{"admission", ours("server", "controllers", "scheduler", "nodeagent"), "admission is asked by the server and reads objects through an interface of its own"},
 		{"server", ours("controllers", "scheduler", "nodeagent"), "the API server serves the other parts and does not know them"},
 		{"", ours("cmd"), "cmd is wiring: nobody builds on it"},
 		{"", []string{"k8s.io/kubernetes"}, replaced},
