@@ -9,13 +9,15 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 
+	"github.com/knarr-dev/knarr/auth/rbac"
 	"github.com/knarr-dev/knarr/registry"
 )
 
 // Authorization is how a server decides what its users may do.
 type Authorization struct {
 	Modes   []string         // who decides, in this order, as --authorization-mode names them
-	Objects registry.Objects // what Node and RBAC decide by
+	Objects registry.Objects // what Node decides by
+	RBAC    *rbac.Policy     // the cluster's roles and bindings
 }
 
 // Authorizer asks for system:masters first, then each mode. What modes go by is read, and followed, from here on.
@@ -40,7 +42,7 @@ func (a Authorization) mode(ctx context.Context, name string) (registry.Authoriz
 	case "AlwaysDeny":
 		return AlwaysDeny{}, nil
 	case "RBAC":
-		return Everyone{}, nil
+		return a.RBAC, nil
 	case "Node": // a node's rights follow from the objects bound to it: none without RBAC's roles
 		return nil, nil
 	}
@@ -126,51 +128,4 @@ type AlwaysDeny struct{}
 // Authorize allows nothing, and leaves it to others to allow something.
 func (AlwaysDeny) Authorize(context.Context, registry.Attributes) (registry.Decision, string, error) {
 	return registry.NoOpinion, "Everything is forbidden.", nil
-}
-
-// Everyone grants what upstream's bootstrap roles grant to whole groups: system:public-info-viewer to all,
-// system:discovery and system:basic-user to those who are authenticated.
-type Everyone struct{}
-
-// Authorize allows reading public paths and asking about oneself.
-func (Everyone) Authorize(_ context.Context, a registry.Attributes) (registry.Decision, string, error) {
-	known := slices.Contains(a.User.Groups, authenticatedGroup)
-	allowed := false
-	switch {
-	case a.ResourceRequest:
-		allowed = known && aboutSelf(a)
-	case a.Verb == "get":
-		allowed = publicPath(a.Path) || known && discoveryPath(a.Path)
-	}
-	if allowed {
-		return registry.Allow, "", nil
-	}
-	return registry.NoOpinion, "", nil
-}
-
-// aboutSelf is what system:basic-user grants: to ask who one is and what one may do.
-func aboutSelf(a registry.Attributes) bool {
-	if a.Verb != "create" || a.Subresource != "" {
-		return false
-	}
-	switch a.Group {
-	case "authorization.k8s.io":
-		return a.Resource == "selfsubjectaccessreviews" || a.Resource == "selfsubjectrulesreviews"
-	case "authentication.k8s.io":
-		return a.Resource == "selfsubjectreviews"
-	}
-	return false
-}
-
-func publicPath(path string) bool {
-	switch path {
-	case "/healthz", "/livez", "/readyz", "/version", "/version/":
-		return true
-	}
-	return false
-}
-
-func discoveryPath(path string) bool {
-	root, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return root == "api" || root == "apis" || root == "openapi"
 }

@@ -15,7 +15,7 @@ import (
 // forbidden is the 403 of a request that nobody allowed. Clients show its sentence to people: who wanted to do what,
 // and where.
 func forbidden(a registry.Attributes, reason string) error {
-	text := refusal(a)
+	text := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(refusal(a)) // never to be taken for a page
 	if reason != "" {
 		text += ": " + reason
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -47,7 +48,11 @@ func (o objects) List(ctx context.Context, group, plural, namespace string) ([]r
 
 // Follow decodes each object for as long as changed looks at it. An object that cannot be decoded is as good as none.
 func (o objects) Follow(ctx context.Context, group, plural string, changed func(old, now registry.Object)) error {
-	return o.registry.Store(group, plural).Follow(ctx, func(old, now *store.Entry) {
+	s := o.registry.Store(group, plural)
+	if s == nil {
+		return fmt.Errorf("%s.%s are not served", plural, group)
+	}
+	return s.Follow(ctx, func(old, now *store.Entry) {
 		if was, is := objectOf(old), objectOf(now); was != nil || is != nil {
 			changed(was, is)
 		}

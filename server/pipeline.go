@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/knarr-dev/knarr/auth"
 	"github.com/knarr-dev/knarr/registry"
 )
 
@@ -28,6 +29,7 @@ func (s *Server) pipeline(r chi.Router) {
 		s.measure,      // counted and timed from here on
 		s.limitTime,    // requests that are no streams end in time
 		s.authenticate, // who is asking: 401
+		s.impersonate,  // as whom they want to act, if they may: 403
 		s.limitLoad,    // is there room: 429
 		s.authorize,    // may they: 403
 	)
@@ -38,9 +40,10 @@ type requestKey struct{}
 
 // asked is what the pipeline has found out of a request.
 type asked struct {
-	request  *Request
-	user     registry.User
-	received time.Time
+	request      *Request
+	user         registry.User      // on whose behalf the request is served
+	impersonated *auth.Impersonated // who that is, if somebody else sent the request
+	received     time.Time
 
 	// annotations of the audit event; written by the request's own goroutine.
 	annotations map[string]string

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/knarr-dev/knarr/auth"
+	"github.com/knarr-dev/knarr/auth/rbac"
 	"github.com/knarr-dev/knarr/registry"
 )
 
@@ -26,6 +27,7 @@ type security struct {
 	authenticator auth.Authenticator
 	tokens        auth.Tokens
 	authorizer    registry.Authorizer
+	policy        *rbac.Policy // the cluster's roles and bindings
 	issuer        *auth.Issuer // of service account tokens
 }
 
@@ -55,9 +57,14 @@ func openSecurity(c *Config, network registry.Network, log *slog.Logger) (*secur
 	return s, write()
 }
 
-// openAuthorizer puts together who decides, once there are objects to decide by.
-func (s *security) openAuthorizer(ctx context.Context, c *Config, objects registry.Objects) (err error) {
-	if s.authorizer, err = (auth.Authorization{Modes: c.AuthorizationMode, Objects: objects}).Authorizer(ctx); err != nil {
+// openAuthorizer puts together who decides, once there are objects to decide by. Roles that cannot be read yet allow
+// nothing until they are.
+func (s *security) openAuthorizer(ctx context.Context, c *Config, objects registry.Objects, log *slog.Logger) (err error) {
+	s.policy = rbac.New()
+	if err := s.policy.Follow(ctx, objects); err != nil {
+		log.Warn("read roles and bindings", "err", err)
+	}
+	if s.authorizer, err = (auth.Authorization{Modes: c.AuthorizationMode, Objects: objects, RBAC: s.policy}).Authorizer(ctx); err != nil {
 		return fmt.Errorf("--authorization-mode: %w", err)
 	}
 	return nil

@@ -42,6 +42,7 @@ type Server struct {
 
 	authenticator auth.Authenticator
 	authorizer    registry.Authorizer
+	impersonation *auth.Impersonation
 }
 
 // New opens the store and the PKI and puts a server together. Nothing is served before Run. The context bounds New
@@ -78,10 +79,11 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	s.registry = registry.New(s.db, rows)
 	s.registry.Network, s.registry.ForbidPrivileged = network, !config.AllowPrivileged
 	s.registry.Tokens = s.security.issuer
-	if err = s.security.openAuthorizer(ctx, &config, objects{s.registry}); err != nil {
+	if err = s.security.openAuthorizer(ctx, &config, objects{s.registry}, log); err != nil {
 		return nil, err
 	}
 	s.authorizer = s.security.authorizer
+	s.impersonation = auth.NewImpersonation(s.authorizer)
 	s.registry.Authorizer, s.registry.Authenticator = s.authorizer, s.security.tokens
 	if s.registry.Kubelet, err = s.security.kubelet(&config); err != nil {
 		return nil, err

@@ -1,0 +1,261 @@
+package rbac
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"sync"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+
+	"github.com/knarr-dev/knarr/registry"
+)
+
+// Policy is the roles and bindings of a cluster.
+type Policy struct {
+	holdings holdings
+
+	mu       sync.Mutex // orders writers, and guards the fields below
+	roles    map[roleKey]*role
+	bindings map[bindingKey]*binding
+}
+
+// New returns a policy without roles and bindings, which allows nothing.
+func New() *Policy {
+	return &Policy{holdings: holdings{seed: maphash.MakeSeed()}, roles: map[roleKey]*role{}, bindings: map[bindingKey]*binding{}}
+}
+
+// Follow keeps the policy as the cluster has it.
+func (p *Policy) Follow(ctx context.Context, objects registry.Objects) error {
+	var all sync.WaitGroup
+	plurals := []string{"clusterroles", "roles", "clusterrolebindings", "rolebindings"}
+	errs := make([]error, len(plurals))
+	for i, plural := range plurals {
+		all.Go(func() { errs[i] = objects.Follow(ctx, rbacv1.GroupName, plural, p.Change) })
+	}
+	all.Wait()
+	return utilerrors.NewAggregate(errs)
+}
+
+// Change tells of a role or binding that is new (old is nil), another than it was, or gone (now is nil). It holds for
+// every decision that begins afterwards.
+func (p *Policy) Change(old, now registry.Object) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	some := now
+	if now == nil {
+		some = old
+	}
+	switch some.(type) {
+	case *rbacv1.ClusterRole, *rbacv1.Role:
+		key := roleKey{some.GetNamespace(), some.GetName()}
+		if now == nil {
+			p.dropRole(key)
+			return
+		}
+		p.setRole(key, rulesOf(now))
+	case *rbacv1.ClusterRoleBinding, *rbacv1.RoleBinding:
+		p.replaceBinding(bindingKey{some.GetNamespace(), some.GetName()}, bindingOf(now))
+	}
+}
+
+func rulesOf(obj registry.Object) []rbacv1.PolicyRule {
+	if r, ok := obj.(*rbacv1.ClusterRole); ok {
+		return r.Rules
+	}
+	return obj.(*rbacv1.Role).Rules
+}
+
+// bindingOf is what decisions need of a binding; nil if there is none.
+func bindingOf(obj registry.Object) *binding {
+	switch b := obj.(type) {
+	case *rbacv1.ClusterRoleBinding:
+		return &binding{bindingKey: bindingKey{name: b.Name}, ref: b.RoleRef, subjects: b.Subjects}
+	case *rbacv1.RoleBinding:
+		return &binding{bindingKey: bindingKey{b.Namespace, b.Name}, ref: b.RoleRef, subjects: b.Subjects}
+	}
+	return nil
+}
+
+// role is the place of a role, made if need be.
+func (p *Policy) role(key roleKey) *role {
+	r := p.roles[key]
+	if r == nil {
+		r = &role{key: key}
+		p.roles[key] = r
+	}
+	return r
+}
+
+func (p *Policy) setRole(key roleKey, rules []rbacv1.PolicyRule) {
+	p.role(key).rules.Store(newRuleSet(rules))
+}
+
+func (p *Policy) dropRole(key roleKey) {
+	p.role(key).rules.Store(nil)
+	p.forget(key)
+}
+
+// forget gives up the place of a role that neither exists nor is bound.
+func (p *Policy) forget(key roleKey) {
+	if r := p.roles[key]; r.bound == 0 && r.rules.Load() == nil {
+		delete(p.roles, key)
+	}
+}
+
+// replaceBinding puts a binding (nil: none) in the place of the one of that name. What both give is held throughout.
+func (p *Policy) replaceBinding(key bindingKey, b *binding) {
+	before := p.bindings[key]
+	if b != nil {
+		p.bind(b)
+	}
+	if before != nil {
+		p.unbind(before, b)
+	}
+	if b == nil {
+		delete(p.bindings, key)
+		return
+	}
+	p.bindings[key] = b
+}
+
+func (p *Policy) bind(b *binding) {
+	key, ok := keyOf(b.ref, b.namespace)
+	if !ok {
+		return
+	}
+	r := p.role(key)
+	r.bound++
+	for _, h := range b.holders() {
+		p.holdings.change(h, func(had holding) holding { return had.with(r, b) })
+	}
+}
+
+// unbind takes away what a binding gave and the one in its place (nil: none) does not.
+func (p *Policy) unbind(b, by *binding) {
+	key, ok := keyOf(b.ref, b.namespace)
+	if !ok {
+		return
+	}
+	r := p.role(key)
+	still := map[holder]bool{}
+	if by != nil {
+		if now, _ := keyOf(by.ref, by.namespace); now == key {
+			for _, h := range by.holders() {
+				still[h] = true
+			}
+		}
+	}
+	for _, h := range b.holders() {
+		if !still[h] {
+			p.holdings.change(h, func(had holding) holding { return had.without(r, b.bindingKey) })
+		}
+	}
+	r.bound--
+	p.forget(key)
+}
+
+// heldBy is what a user has: everywhere first, then in the namespace, if one is named.
+func (p *Policy) heldBy(user *registry.User, namespace string) iter.Seq[held] {
+	return func(yield func(held) bool) {
+		if p.eachHeld(user, "", yield) && namespace != "" {
+			p.eachHeld(user, namespace, yield)
+		}
+	}
+}
+
+func (p *Policy) eachHeld(user *registry.User, namespace string, yield func(held) bool) bool {
+	for _, one := range p.holdings.of(holder{name: user.Name, namespace: namespace}) {
+		if !yield(one) {
+			return false
+		}
+	}
+	for _, group := range user.Groups {
+		for _, one := range p.holdings.of(holder{group: true, name: group, namespace: namespace}) {
+			if !yield(one) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Authorize allows what a rule of one of the user's roles allows, and has no opinion on anything else.
+func (p *Policy) Authorize(_ context.Context, a registry.Attributes) (registry.Decision, string, error) {
+	q := ask(a)
+	lost := false
+	for one := range p.heldBy(&a.User, a.Namespace) {
+		rules := one.role.rules.Load()
+		if rules == nil {
+			lost = true
+		} else if rules.allowing(&q) != nil {
+			return registry.Allow, one.by[0].reason(&a.User), nil
+		}
+	}
+	if lost {
+		return registry.NoOpinion, fmt.Sprintf("RBAC: %v", p.missing(&a.User, a.Namespace)), nil
+	}
+	return registry.NoOpinion, "", nil
+}
+
+// missing is an error that names the roles that the user is bound to and that do not exist.
+func (p *Policy) missing(user *registry.User, namespace string) error {
+	var errs []error
+	for one := range p.heldBy(user, namespace) {
+		if one.role.rules.Load() == nil {
+			errs = append(errs, one.role.key.notFound())
+		}
+	}
+	return utilerrors.NewAggregate(errs)
+}
+
+// notFound is the error about a role that does not exist. It names the kind, as kube-apiserver's informers do.
+func (k roleKey) notFound() error {
+	kind := "role"
+	if k.namespace == "" {
+		kind = "clusterrole"
+	}
+	return apierrors.NewNotFound(schema.GroupResource{Group: rbacv1.GroupName, Resource: kind}, k.name)
+}
+
+// Rules returns all that the user may do in a namespace (everywhere, if it names none), once for each binding that gives
+// it. An error names roles that do not exist; the rules of the others are returned all the same.
+func (p *Policy) Rules(_ context.Context, user registry.User, namespace string) (rules []rbacv1.PolicyRule, incomplete bool, err error) {
+	told := map[*binding]bool{}
+	for one := range p.heldBy(&user, namespace) {
+		set := one.role.rules.Load()
+		for _, b := range one.by {
+			if set != nil && !told[b] {
+				told[b] = true
+				rules = append(rules, set.rules...)
+			}
+		}
+	}
+	return rules, false, p.missing(&user, namespace)
+}
+
+// RoleRules returns the rules of the role that a binding in a namespace (none for a ClusterRoleBinding) refers to. The
+// error of a role that does not exist is NotFound.
+func (p *Policy) RoleRules(ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRule, error) {
+	key, ok := keyOf(ref, namespace)
+	if !ok {
+		return nil, fmt.Errorf("unsupported role reference kind: %q", ref.Kind)
+	}
+	p.mu.Lock()
+	r := p.roles[key]
+	p.mu.Unlock()
+	if r != nil {
+		if set := r.rules.Load(); set != nil {
+			return set.rules, nil
+		}
+	}
+	plural := "roles"
+	if key.namespace == "" {
+		plural = "clusterroles"
+	}
+	return nil, apierrors.NewNotFound(schema.GroupResource{Group: rbacv1.GroupName, Resource: plural}, ref.Name)
+}

@@ -1,0 +1,29 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/knarr-dev/knarr/auth"
+)
+
+// impersonate serves the request on behalf of whom its headers name, if the sender may act as that one.
+func (s *Server) impersonate(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := askedOf(r)
+		as, err := s.impersonation.As(r.Context(), r.Header, a.request.attributes(a.user))
+		var refused *auth.Refusal
+		switch {
+		case errors.As(err, &refused):
+			writeError(w, r, forbidden(refused.Attributes, refused.Reason))
+			return
+		case err != nil:
+			writeError(w, r, err)
+			return
+		case as != nil:
+			s.log.Debug("impersonation", "by", a.user.Name, "of", as.User.Name, "path", r.URL.Path)
+			a.user, a.impersonated = as.User, as
+		}
+		next.ServeHTTP(w, r)
+	})
+}
