@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 
@@ -18,6 +19,7 @@ type Authorization struct {
 	Modes   []string         // who decides, in this order, as --authorization-mode names them
 	Objects registry.Objects // what Node decides by
 	RBAC    *rbac.Policy     // the cluster's roles and bindings
+	Log     *slog.Logger
 }
 
 // Authorizer asks for system:masters first, then each mode. What modes go by is read, and followed, from here on.
@@ -28,9 +30,7 @@ func (a Authorization) Authorizer(ctx context.Context) (registry.Authorizer, err
 		if err != nil {
 			return nil, err
 		}
-		if one != nil {
-			chain = append(chain, one)
-		}
+		chain = append(chain, one)
 	}
 	return chain, nil
 }
@@ -43,8 +43,8 @@ func (a Authorization) mode(ctx context.Context, name string) (registry.Authoriz
 		return AlwaysDeny{}, nil
 	case "RBAC":
 		return a.RBAC, nil
-	case "Node": // a node's rights follow from the objects bound to it: none without RBAC's roles
-		return nil, nil
+	case "Node":
+		return NewNode(ctx, a.Objects, a.Log)
 	}
 	return nil, fmt.Errorf("authorization mode %q is unknown: use Node, RBAC, AlwaysAllow or AlwaysDeny", name)
 }

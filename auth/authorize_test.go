@@ -45,7 +45,7 @@ func TestAuthorizationModes(t *testing.T) {
 		"without the mode, roles allow nothing":         {[]string{"AlwaysDeny"}, path(nobody, "get", "/readyz"), registry.NoOpinion},
 	} {
 		t.Run(name, func(t *testing.T) {
-			authorizer, err := Authorization{Modes: c.modes, RBAC: public()}.Authorizer(t.Context())
+			authorizer, err := Authorization{Modes: c.modes, Objects: followed{}, RBAC: public()}.Authorizer(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

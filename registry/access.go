@@ -2,6 +2,8 @@ package registry
 
 import (
 	"context"
+	"slices"
+	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -68,4 +70,16 @@ type Attributes struct {
 	// they only narrow what is asked for, so that an authorizer may pass over them.
 	Fields fields.Requirements
 	Labels labels.Requirements
+}
+
+// nodeUser begins the user names of nodes.
+const nodeUser = "system:node:"
+
+// Node is the node that the user is; is tells a node whose name is missing from other users.
+func (u *User) Node() (name string, is bool) {
+	name, is = strings.CutPrefix(u.Name, nodeUser)
+	if !is || !slices.Contains(u.Groups, "system:nodes") {
+		return "", false
+	}
+	return name, true
 }

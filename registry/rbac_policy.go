@@ -47,6 +47,20 @@ func parseRBACPolicy(text string) (*rbacPolicy, error) {
 	return p, nil
 }
 
+// NodeRules are what nodes may do: the rules of the role system:node.
+func NodeRules() ([]rbacv1.PolicyRule, error) {
+	policy, err := parseRBACPolicy(rbacPolicyText)
+	if err != nil {
+		return nil, err
+	}
+	for _, role := range policy.clusterRoles {
+		if role.Name == "system:node" {
+			return role.Rules, nil
+		}
+	}
+	return nil, fmt.Errorf("the policy has no role system:node")
+}
+
 // rbacEntry is a role with its binding.
 type rbacEntry struct {
 	namespace, name string // without a namespace it is a ClusterRole

@@ -64,7 +64,7 @@ func (s *security) openAuthorizer(ctx context.Context, c *Config, objects regist
 	if err := s.policy.Follow(ctx, objects); err != nil {
 		log.Warn("read roles and bindings", "err", err)
 	}
-	if s.authorizer, err = (auth.Authorization{Modes: c.AuthorizationMode, Objects: objects, RBAC: s.policy}).Authorizer(ctx); err != nil {
+	if s.authorizer, err = (auth.Authorization{Modes: c.AuthorizationMode, Objects: objects, RBAC: s.policy, Log: log}).Authorizer(ctx); err != nil {
 		return fmt.Errorf("--authorization-mode: %w", err)
 	}
 	return nil
