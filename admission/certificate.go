@@ -17,7 +17,7 @@ func certificateSubject() Plugin {
 			return nil
 		}
 		block, _ := pem.Decode(csr.Spec.Request)
-		if block == nil {
+		if block == nil || block.Type != "CERTIFICATE REQUEST" {
 			return a.forbid("failed to parse CSR: PEM block type must be CERTIFICATE REQUEST")
 		}
 		request, err := x509.ParseCertificateRequest(block.Bytes)

@@ -21,7 +21,7 @@ func defaultIngressClass(objects Objects) Plugin {
 		}
 		all, err := objects.List(ctx, networkingv1.GroupName, "ingressclasses", "")
 		if err != nil {
-			return err
+			return a.refuse(err)
 		}
 		class := best(all, func(c *networkingv1.IngressClass) bool {
 			return c.Annotations[networkingv1.AnnotationIsDefaultIngressClass] == "true"

@@ -30,8 +30,8 @@ const bearSeconds = 300
 // defaultTolerationSeconds lets a pod that says nothing else stay on a silent node for a while.
 func defaultTolerationSeconds() Plugin {
 	return Plugin{Operations: []Operation{Create, Update}, Mutate: func(_ context.Context, a *Attributes) error {
-		pod, ok := a.Object.(*corev1.Pod)
-		if !ok || !a.Is("", "pods") {
+		pod, ok := a.pod()
+		if !ok {
 			return nil
 		}
 		for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
@@ -74,15 +74,18 @@ func podTopologyLabels(objects Objects) Plugin {
 	}}
 }
 
-// boundTo is the node that a write binds a pod to; empty if it binds none.
+// boundTo is the node that a write binds a pod to: a new pod, or a binding posted to one; empty if it binds none.
 func boundTo(a *Attributes) string {
+	if a.Resource.Group != "" || a.Resource.Resource != "pods" {
+		return ""
+	}
 	switch o := a.Object.(type) {
 	case *corev1.Binding:
-		if o.Target.Kind == "" || o.Target.Kind == "Node" {
+		if a.Subresource == "binding" && o.Target.Kind == "Node" {
 			return o.Target.Name
 		}
 	case *corev1.Pod:
-		if a.Is("", "pods") {
+		if a.Subresource == "" {
 			return o.Spec.NodeName
 		}
 	}

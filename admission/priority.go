@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -16,8 +17,8 @@ func priority(objects Objects) Plugin {
 	return Plugin{
 		Operations: []Operation{Create, Update},
 		Mutate: func(ctx context.Context, a *Attributes) error {
-			pod, ok := a.Object.(*corev1.Pod)
-			if !ok || !a.Is("", "pods") {
+			pod, ok := a.pod()
+			if !ok {
 				return nil
 			}
 			if a.Operation == Update {
@@ -32,10 +33,13 @@ func priority(objects Objects) Plugin {
 				return nil
 			}
 			other, err := defaultPriorityClass(ctx, objects)
-			if err == nil && other != nil && other.Name != class.Name {
-				err = a.forbid("PriorityClass %v is already marked as default. Only one default can exist", other.Name)
+			switch {
+			case err != nil:
+				return fmt.Errorf("failed to get default priority class: %w", err)
+			case other != nil && (a.Operation == Create || other.Name != class.Name):
+				return a.forbid("PriorityClass %v is already marked as default. Only one default can exist", other.Name)
 			}
-			return err
+			return nil
 		},
 	}
 }

@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
@@ -15,8 +16,8 @@ import (
 func runtimeClass(objects Objects) Plugin {
 	ofPod := func(give func(*Attributes, *corev1.Pod, *nodev1.RuntimeClass) error) func(context.Context, *Attributes) error {
 		return func(ctx context.Context, a *Attributes) error {
-			pod, ok := a.Object.(*corev1.Pod)
-			if !ok || !a.Is("", "pods") {
+			pod, ok := a.pod()
+			if !ok {
 				return nil
 			}
 			class, err := runtimeClassOf(ctx, objects, a, pod)
@@ -30,8 +31,11 @@ func runtimeClass(objects Objects) Plugin {
 }
 
 func runtimeClassOf(ctx context.Context, objects Objects, a *Attributes, pod *corev1.Pod) (*nodev1.RuntimeClass, error) {
-	if pod.Spec.RuntimeClassName == nil || *pod.Spec.RuntimeClassName == "" {
+	if pod.Spec.RuntimeClassName == nil {
 		return nil, nil
+	}
+	if err := requestable(*pod.Spec.RuntimeClassName); err != nil {
+		return nil, err
 	}
 	found, err := objects.Get(ctx, nodev1.GroupName, "runtimeclasses", "", *pod.Spec.RuntimeClassName)
 	if apierrors.IsNotFound(err) {
@@ -74,7 +78,8 @@ func checkOverhead(a *Attributes, pod *corev1.Pod, class *nodev1.RuntimeClass) e
 }
 
 func giveScheduling(a *Attributes, pod *corev1.Pod, s *nodev1.Scheduling) error {
-	for key, value := range s.NodeSelector {
+	for _, key := range slices.Sorted(maps.Keys(s.NodeSelector)) {
+		value := s.NodeSelector[key]
 		if own, ok := pod.Spec.NodeSelector[key]; ok && own != value {
 			return a.forbid("conflict: runtimeClass.scheduling.nodeSelector[%s] = %s; pod.spec.nodeSelector[%s] = %s", key, value, key, own)
 		}
@@ -83,19 +88,6 @@ func giveScheduling(a *Attributes, pod *corev1.Pod, s *nodev1.Scheduling) error 
 		}
 		pod.Spec.NodeSelector[key] = value
 	}
-	for _, t := range s.Tolerations {
-		if !hasToleration(pod.Spec.Tolerations, t) {
-			pod.Spec.Tolerations = append(pod.Spec.Tolerations, t)
-		}
-	}
+	pod.Spec.Tolerations = mergeTolerations(pod.Spec.Tolerations, s.Tolerations)
 	return nil
-}
-
-func hasToleration(have []corev1.Toleration, t corev1.Toleration) bool {
-	for _, h := range have {
-		if equality.Semantic.DeepEqual(h, t) {
-			return true
-		}
-	}
-	return false
 }

@@ -2,17 +2,18 @@ package admission
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/utils/ptr"
+
+	"github.com/knarr-dev/knarr/registry"
 )
 
 const (
@@ -22,42 +23,95 @@ const (
 	tokenVolume = "kube-api-access-"
 	// tokenSeconds is the life of a mounted token: an hour, and the seconds by which its expiry is recognized.
 	tokenSeconds = 60*60 + 7
-
-	enforceMountable = "kubernetes.io/enforce-mountable-secrets"
 )
 
 // serviceAccount gives a pod its service account: the one that it names, which must exist, else the namespace's
 // default; its token in every container, and its image pull secrets. Mirror pods, which a node makes for itself, have
-// none.
+// none. What an account must not use of its namespace's secrets, ephemeral containers must not either.
 func serviceAccount(objects Objects) Plugin {
-	return Plugin{Operations: []Operation{Create}, Mutate: func(ctx context.Context, a *Attributes) error {
-		pod, ok := a.Object.(*corev1.Pod)
-		if !ok || !a.Is("", "pods") {
-			return nil
-		}
-		if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
-			return mirrorHasNone(a, pod)
-		}
-		if pod.Spec.ServiceAccountName == "" {
-			pod.Spec.ServiceAccountName = "default"
-		}
-		account, err := findAccount(ctx, objects, a.Namespace, pod.Spec.ServiceAccountName)
-		if err != nil {
-			return a.forbid("error looking up service account %s/%s: %w", a.Namespace, pod.Spec.ServiceAccountName, err)
-		}
-		if enforced, _ := strconv.ParseBool(account.Annotations[enforceMountable]); enforced {
-			if err := onlyMountable(a, pod, account); err != nil {
-				return err
+	accounts := serviceAccounts{objects}
+	return Plugin{
+		Operations: []Operation{Create, Update},
+		Mutate: func(ctx context.Context, a *Attributes) error {
+			pod, ok := a.pod()
+			if !ok || a.Operation != Create {
+				return nil
 			}
+			if !isMirror(pod) {
+				if err := accounts.give(ctx, a, pod); err != nil {
+					return err
+				}
+			}
+			return accounts.check(ctx, a, pod)
+		},
+		Validate: func(ctx context.Context, a *Attributes) error {
+			pod, ok := a.Object.(*corev1.Pod)
+			switch {
+			case ok && a.Operation == Create && a.Subresource == "":
+				return accounts.check(ctx, a, pod)
+			case ok && a.Operation == Update && a.Subresource == "ephemeralcontainers":
+				return accounts.checkEphemeral(ctx, a, pod)
+			}
+			return nil
+		},
+	}
+}
+
+type serviceAccounts struct{ objects Objects }
+
+func isMirror(pod *corev1.Pod) bool {
+	_, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]
+	return mirror
+}
+
+// give makes the pod one of its account's.
+func (s serviceAccounts) give(ctx context.Context, a *Attributes, pod *corev1.Pod) error {
+	if pod.Spec.ServiceAccountName == "" {
+		pod.Spec.ServiceAccountName = "default"
+	}
+	account, err := s.of(ctx, a, pod)
+	if err != nil {
+		return err
+	}
+	if wantsToken(pod, account) {
+		mountToken(&pod.Spec)
+	}
+	if len(pod.Spec.ImagePullSecrets) == 0 {
+		pod.Spec.ImagePullSecrets = slices.Clone(account.ImagePullSecrets)
+	}
+	return nil
+}
+
+// check refuses a new pod that its account may not have.
+func (s serviceAccounts) check(ctx context.Context, a *Attributes, pod *corev1.Pod) error {
+	if isMirror(pod) {
+		return mirrorHasNone(a, pod)
+	}
+	account, err := s.of(ctx, a, pod)
+	if err != nil || !enforcesMountable(account) {
+		return err
+	}
+	if reason := beyondMountable(pod, account); reason != "" {
+		return a.forbid("%s", reason)
+	}
+	return nil
+}
+
+// checkEphemeral refuses secrets in the environment of ephemeral containers. Its refusals have never been more than a
+// text, and a 500 to clients.
+func (s serviceAccounts) checkEphemeral(ctx context.Context, a *Attributes, pod *corev1.Pod) error {
+	account, err := s.of(ctx, a, pod)
+	if err != nil || !enforcesMountable(account) {
+		return err
+	}
+	secrets := mountable(account)
+	for i := range pod.Spec.EphemeralContainers {
+		c := (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		if reason := secrets.beyondEnv("ephemeral container", c); reason != "" {
+			return errors.New(reason)
 		}
-		if wantsToken(pod, account) {
-			mountToken(&pod.Spec)
-		}
-		if len(pod.Spec.ImagePullSecrets) == 0 {
-			pod.Spec.ImagePullSecrets = slices.Clone(account.ImagePullSecrets)
-		}
-		return nil
-	}}
+	}
+	return nil
 }
 
 // mirrorHasNone refuses a mirror pod that could reach into the API.
@@ -65,10 +119,10 @@ func mirrorHasNone(a *Attributes, pod *corev1.Pod) error {
 	if pod.Spec.ServiceAccountName != "" {
 		return a.forbid("a mirror pod may not reference service accounts")
 	}
+	for range registry.PodSecrets(&pod.Spec) {
+		return a.forbid("a mirror pod may not reference secrets")
+	}
 	for _, v := range pod.Spec.Volumes {
-		if v.Secret != nil {
-			return a.forbid("a mirror pod may not reference secrets")
-		}
 		if v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, func(s corev1.VolumeProjection) bool { return s.ServiceAccountToken != nil }) {
 			return a.forbid("a mirror pod may not use ServiceAccountToken volume projections")
 		}
@@ -76,11 +130,46 @@ func mirrorHasNone(a *Attributes, pod *corev1.Pod) error {
 	return nil
 }
 
-func findAccount(ctx context.Context, objects Objects, namespace, name string) (*corev1.ServiceAccount, error) {
-	if msgs := path.IsValidPathSegmentName(name); len(msgs) > 0 {
-		return nil, fmt.Errorf("invalid resource name %q: %v", name, msgs)
+// of is the pod's account.
+func (s serviceAccounts) of(ctx context.Context, a *Attributes, pod *corev1.Pod) (*corev1.ServiceAccount, error) {
+	name := pod.Spec.ServiceAccountName
+	if name == "" {
+		return nil, a.forbid("no service account specified for pod %s/%s", a.Namespace, pod.Name)
 	}
-	found, err := objects.Get(ctx, "", "serviceaccounts", namespace, name)
+	account, err := s.await(ctx, a.Namespace, name)
+	if err != nil {
+		return nil, a.forbid("error looking up service account %s/%s: %w", a.Namespace, name, err)
+	}
+	return account, nil
+}
+
+const (
+	// defaultAccountTries is how often a namespace's default account is looked for. A controller makes it, a moment after
+	// the namespace: whoever makes a namespace and a pod in it at once need not wait for that.
+	defaultAccountTries = 10
+	defaultAccountPause = 150 * time.Millisecond
+)
+
+// await looks an account up, and waits for a default one.
+func (s serviceAccounts) await(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
+	for try := 1; ; try++ {
+		account, err := s.find(ctx, namespace, name)
+		if !apierrors.IsNotFound(err) || name != "default" || try == defaultAccountTries {
+			return account, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(defaultAccountPause):
+		}
+	}
+}
+
+func (s serviceAccounts) find(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
+	if err := requestable(name); err != nil {
+		return nil, err
+	}
+	found, err := s.objects.Get(ctx, "", "serviceaccounts", namespace, name)
 	if apierrors.IsNotFound(err) {
 		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "serviceaccount"}, name)
 	}
@@ -136,43 +225,4 @@ func accountFiles() *corev1.ProjectedVolumeSource {
 		{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{
 			{Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "metadata.namespace"}}}}},
 	}}
-}
-
-// onlyMountable checks that a pod uses only secrets that its account lists, for accounts that ask for it.
-func onlyMountable(a *Attributes, pod *corev1.Pod, account *corev1.ServiceAccount) error {
-	mountable := map[string]bool{}
-	for _, s := range account.Secrets {
-		mountable[s.Name] = true
-	}
-	refused := func(what, name string) error {
-		return a.forbid("%s with secret.secretName=%q is not allowed because service account %s does not reference that secret", what, name, account.Name)
-	}
-	for _, v := range pod.Spec.Volumes {
-		if v.Secret != nil && !mountable[v.Secret.SecretName] {
-			return a.forbid("volume with secret.secretName=%q is not allowed because service account %s does not reference that secret", v.Secret.SecretName, account.Name)
-		}
-	}
-	for kind, containers := range map[string][]corev1.Container{"init container": pod.Spec.InitContainers, "container": pod.Spec.Containers} {
-		for _, c := range containers {
-			for _, e := range c.Env {
-				if ref := e.ValueFrom; ref != nil && ref.SecretKeyRef != nil && !mountable[ref.SecretKeyRef.Name] {
-					return a.forbid("%s %s with envVar %s referencing secret.secretName=%q is not allowed because service account %s does not reference that secret",
-						kind, c.Name, e.Name, ref.SecretKeyRef.Name, account.Name)
-				}
-			}
-			for _, e := range c.EnvFrom {
-				if e.SecretRef != nil && !mountable[e.SecretRef.Name] {
-					return refused(fmt.Sprintf("%s %s with envFrom", kind, c.Name), e.SecretRef.Name)
-				}
-			}
-		}
-	}
-	pullable := account.ImagePullSecrets
-	for _, ref := range pod.Spec.ImagePullSecrets {
-		if !slices.Contains(pullable, ref) {
-			return a.forbid("imagePullSecrets[%d].name=%q is not allowed because service account %s does not reference that imagePullSecret",
-				slices.Index(pod.Spec.ImagePullSecrets, ref), ref.Name, account.Name)
-		}
-	}
-	return nil
 }

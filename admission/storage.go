@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/utils/ptr"
 )
 
 // finalizerOf is what keeps an object while it is used, by resource.
@@ -49,7 +50,7 @@ func defaultStorageClass(objects Objects) Plugin {
 		}
 		all, err := objects.List(ctx, storagev1.GroupName, "storageclasses", "")
 		if err != nil {
-			return err
+			return a.refuse(err)
 		}
 		class := best(all, func(c *storagev1.StorageClass) bool {
 			return c.Annotations[isDefaultClass] == "true" || c.Annotations[isDefaultClassBeta] == "true"
@@ -81,25 +82,29 @@ func claimResize(objects Objects) Plugin {
 		if old.Status.Phase != corev1.ClaimBound {
 			return a.forbid("Only bound persistent volume claims can be expanded")
 		}
-		if !growable(ctx, objects, claim) {
+		if !growable(ctx, objects, storageClassOf(claim), storageClassOf(old)) {
 			return a.forbid("only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize")
 		}
 		return nil
 	}}
 }
 
-func growable(ctx context.Context, objects Objects, claim *corev1.PersistentVolumeClaim) bool {
-	name := claim.Annotations[corev1.BetaStorageClassAnnotation]
-	if claim.Spec.StorageClassName != nil {
-		name = *claim.Spec.StorageClassName
+// storageClassOf is the class that the claim names: the annotation of its beta counts before the field.
+func storageClassOf(claim *corev1.PersistentVolumeClaim) string {
+	if class, named := claim.Annotations[corev1.BetaStorageClassAnnotation]; named {
+		return class
 	}
-	if name == "" {
+	return ptr.Deref(claim.Spec.StorageClassName, "")
+}
+
+// growable reports that a claim's class, which the update must not change, lets volumes grow.
+func growable(ctx context.Context, objects Objects, name, before string) bool {
+	if name == "" || name != before {
 		return false
 	}
 	found, err := objects.Get(ctx, storagev1.GroupName, "storageclasses", "", name)
 	if err != nil {
 		return false
 	}
-	class, ok := found.(*storagev1.StorageClass)
-	return ok && class.AllowVolumeExpansion != nil && *class.AllowVolumeExpansion
+	return ptr.Deref(found.(*storagev1.StorageClass).AllowVolumeExpansion, false)
 }
