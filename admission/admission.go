@@ -30,6 +30,7 @@ type Attributes struct {
 	Name        string // empty while it is yet to be generated
 	Object      registry.Object
 	Old         registry.Object // of updates and deletes; never changed
+	Connection  runtime.Object  // of connections, in Object's place: the options of the stream (PodExecOptions)
 	Options     runtime.Object  // the request's CreateOptions, UpdateOptions, PatchOptions or DeleteOptions
 	DryRun      bool
 	User        registry.User

@@ -24,26 +24,27 @@ func taintNodes() Plugin {
 	}}
 }
 
-// bearSeconds is how long a pod bears that its node is not ready or out of reach.
-const bearSeconds = 300
-
 // defaultTolerationSeconds lets a pod that says nothing else stay on a silent node for a while.
-func defaultTolerationSeconds() Plugin {
+func defaultTolerationSeconds(h Host) (Plugin, error) {
+	silences := []struct {
+		taint   string
+		seconds int64
+	}{{corev1.TaintNodeNotReady, h.NotReadySeconds}, {corev1.TaintNodeUnreachable, h.UnreachableSeconds}}
 	return Plugin{Operations: []Operation{Create, Update}, Mutate: func(_ context.Context, a *Attributes) error {
 		pod, ok := a.pod()
 		if !ok {
 			return nil
 		}
-		for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+		for _, s := range silences {
 			if !slices.ContainsFunc(pod.Spec.Tolerations, func(t corev1.Toleration) bool {
-				return (t.Key == key || t.Key == "") && (t.Effect == corev1.TaintEffectNoExecute || t.Effect == "")
+				return (t.Key == s.taint || t.Key == "") && (t.Effect == corev1.TaintEffectNoExecute || t.Effect == "")
 			}) {
-				pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists,
-					Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](bearSeconds)})
+				pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{Key: s.taint, Operator: corev1.TolerationOpExists,
+					Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To(s.seconds)})
 			}
 		}
 		return nil
-	}}
+	}}, nil
 }
 
 // podTopologyLabels copies the zone and region of the node that a pod is bound to onto the binding or the pod.

@@ -32,6 +32,8 @@ type Host struct {
 	ChangeQuota QuotaWriter
 	// CreateNamespace makes a namespace on the server's own behalf; AlreadyExists if there is one.
 	CreateNamespace func(ctx context.Context, name string) error
+	// How long a pod that says nothing else stays on a node that is not ready or cannot be reached.
+	NotReadySeconds, UnreachableSeconds int64
 }
 
 // alone is a plugin that needs nothing but the write.
@@ -63,7 +65,7 @@ func table() []entry {
 		{"PodSecurity", true, nil, "pods keep to the security standard of their namespace"},
 		{"PodNodeSelector", false, nil, "pods run on the nodes of their namespace"},
 		{"Priority", true, reading(priority), "a pod's priority is that of its class"},
-		{"DefaultTolerationSeconds", true, alone(defaultTolerationSeconds), "a pod bears a node's silence for five minutes"},
+		{"DefaultTolerationSeconds", true, defaultTolerationSeconds, "a pod bears a node's silence for five minutes"},
 		{"PodTolerationRestriction", false, nil, "pods tolerate what their namespace lets them"},
 		{"EventRateLimit", false, nil, "events come no faster than is allowed"},
 		{"ExtendedResourceToleration", false, alone(tolerateExtendedResources), "a pod that asks for a device tolerates the taint of the device's nodes"},

@@ -10,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/knarr-dev/knarr/registry/store"
 )
@@ -17,41 +19,56 @@ import (
 // Streams into a pod end at the kubelet of its node, under paths and parameters of the kubelet's own.
 
 func podExec() Subresource {
-	return podStream("exec", "PodExecOptions", func(q *queryReader, to *kubeletStream) {
-		q.terminal(to)
-		for _, word := range q.values["command"] {
-			to.parameters.Add("command", word)
+	return podStream("exec", "PodExecOptions", func(q *queryReader) *corev1.PodExecOptions {
+		return &corev1.PodExecOptions{Stdin: q.flag("stdin"), Stdout: q.flag("stdout"), Stderr: q.flag("stderr"), TTY: q.flag("tty"),
+			Container: q.text("container"), Command: q.values["command"]}
+	}, func(o *corev1.PodExecOptions) kubeletStream {
+		parameters := terminal(o.Stdin, o.Stdout, o.Stderr, o.TTY)
+		for _, word := range o.Command {
+			parameters.Add("command", word)
 		}
+		return kubeletStream{path: "exec", wantsContainer: true, container: o.Container, parameters: parameters}
 	})
 }
 
 func podAttach() Subresource {
-	return podStream("attach", "PodAttachOptions", (*queryReader).terminal)
+	return podStream("attach", "PodAttachOptions", func(q *queryReader) *corev1.PodAttachOptions {
+		return &corev1.PodAttachOptions{Stdin: q.flag("stdin"), Stdout: q.flag("stdout"), Stderr: q.flag("stderr"), TTY: q.flag("tty"),
+			Container: q.text("container")}
+	}, func(o *corev1.PodAttachOptions) kubeletStream {
+		return kubeletStream{path: "attach", wantsContainer: true, container: o.Container, parameters: terminal(o.Stdin, o.Stdout, o.Stderr, o.TTY)}
+	})
 }
 
-// terminal reads which streams are wanted, and of which container.
-func (q *queryReader) terminal(to *kubeletStream) {
-	to.wantsContainer = true
-	for _, stream := range [...]struct{ name, kubelet string }{
-		{"stdin", corev1.ExecStdinParam}, {"stdout", corev1.ExecStdoutParam}, {"stderr", corev1.ExecStderrParam}, {"tty", corev1.ExecTTYParam},
+// terminal tells the kubelet which streams are wanted.
+func terminal(stdin, stdout, stderr, tty bool) url.Values {
+	parameters := url.Values{}
+	for _, stream := range [...]struct {
+		kubelet string
+		wanted  bool
+	}{
+		{corev1.ExecStdinParam, stdin}, {corev1.ExecStdoutParam, stdout}, {corev1.ExecStderrParam, stderr}, {corev1.ExecTTYParam, tty},
 	} {
-		if q.flag(stream.name) {
-			to.parameters.Add(stream.kubelet, "1")
+		if stream.wanted {
+			parameters.Add(stream.kubelet, "1")
 		}
 	}
-	to.container = q.text("container")
+	return parameters
 }
 
 func podPortForward() Subresource {
-	return podStream("portforward", "PodPortForwardOptions", func(q *queryReader, to *kubeletStream) {
-		to.path = "portForward"
+	return podStream("portforward", "PodPortForwardOptions", func(q *queryReader) *corev1.PodPortForwardOptions {
+		return &corev1.PodPortForwardOptions{Ports: q.numbers("ports")}
+	}, func(o *corev1.PodPortForwardOptions) kubeletStream {
+		parameters := url.Values{}
 		var ports []string
-		for _, port := range q.numbers("ports") {
+		for _, port := range o.Ports {
 			ports = append(ports, strconv.Itoa(int(port)))
 		}
 		if len(ports) > 0 {
-			to.parameters.Add(corev1.PortHeader, strings.Join(ports, ","))
+			parameters.Add(corev1.PortHeader, strings.Join(ports, ","))
 		}
+		return kubeletStream{path: "portForward", parameters: parameters}
 	})
 }
 
@@ -63,26 +80,37 @@ type kubeletStream struct {
 	parameters     url.Values
 }
 
+// streamOptions reads options of a kind from a request's query.
+func streamOptions[O runtime.Object](kind schema.GroupVersionKind, read func(*queryReader) O) func(*Write, *http.Request) (runtime.Object, error) {
+	return func(_ *Write, request *http.Request) (runtime.Object, error) {
+		q := readQuery(request)
+		o := read(q)
+		if q.err != nil {
+			return nil, apierrors.NewBadRequest(q.err.Error())
+		}
+		o.GetObjectKind().SetGroupVersionKind(kind)
+		return o, nil
+	}
+}
+
 // podStream is a sub-resource whose connection is upgraded. POST is SPDY's way, GET that of WebSockets: authorization
 // saw a read in the latter, and is asked for the create that both are.
-func podStream(name, options string, read func(*queryReader, *kubeletStream)) Subresource {
+func podStream[O runtime.Object](name, options string, read func(*queryReader) O, toKubelet func(O) kubeletStream) Subresource {
+	kind := corev1.SchemeGroupVersion.WithKind(options)
 	return Subresource{
-		Name: name, Verbs: []string{"create", "get"}, Kind: corev1.SchemeGroupVersion.WithKind(options),
-		Connect: func(ctx context.Context, w *Write, id string, request *http.Request) (*Location, error) {
+		Name: name, Verbs: []string{"create", "get"}, Kind: kind,
+		StreamOptions: streamOptions(kind, read),
+		Connect: func(ctx context.Context, w *Write, id string, request *http.Request, options runtime.Object) (*Location, error) {
 			if request.Method != http.MethodPost {
 				if err := w.authorizeCreate(ctx, id); err != nil {
 					return nil, err
 				}
 			}
-			to := &kubeletStream{path: name, parameters: url.Values{}}
-			q := readQuery(request)
-			if read(q, to); q.err != nil {
-				return nil, apierrors.NewBadRequest(q.err.Error())
-			}
 			p, err := w.connectedPod(ctx, id)
 			if err != nil {
 				return nil, err
 			}
+			to := toKubelet(options.(O))
 			path := fmt.Sprintf("/%s/%s/%s", to.path, p.Namespace, p.Name)
 			if to.wantsContainer {
 				container, err := chooseContainer(p, to.container)

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -17,11 +18,9 @@ import (
 func podLog() Subresource {
 	return Subresource{
 		Name: "log", Verbs: []string{"get"}, Kind: corev1.SchemeGroupVersion.WithKind("Pod"),
-		Connect: func(ctx context.Context, w *Write, name string, request *http.Request) (*Location, error) {
-			o, err := readLogOptions(request)
-			if err != nil {
-				return nil, apierrors.NewBadRequest(err.Error())
-			}
+		StreamOptions: streamOptions(corev1.SchemeGroupVersion.WithKind("PodLogOptions"), readLogOptions),
+		Connect: func(ctx context.Context, w *Write, name string, _ *http.Request, options runtime.Object) (*Location, error) {
+			o := options.(*corev1.PodLogOptions)
 			if errs := validateLogOptions(o); len(errs) > 0 {
 				return nil, apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("PodLogOptions").GroupKind(), name, errs)
 			}
@@ -47,8 +46,7 @@ func podLog() Subresource {
 	}
 }
 
-func readLogOptions(request *http.Request) (*corev1.PodLogOptions, error) {
-	q := readQuery(request)
+func readLogOptions(q *queryReader) *corev1.PodLogOptions {
 	o := &corev1.PodLogOptions{
 		Container:                    q.text("container"),
 		Follow:                       q.flag("follow"),
@@ -63,7 +61,7 @@ func readLogOptions(request *http.Request) (*corev1.PodLogOptions, error) {
 	if stream, asked := q.values["stream"]; asked && len(stream) > 0 {
 		o.Stream = &stream[0]
 	}
-	return o, q.err
+	return o
 }
 
 func validateLogOptions(o *corev1.PodLogOptions) field.ErrorList {

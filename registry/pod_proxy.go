@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	netutils "k8s.io/utils/net"
 )
@@ -20,7 +21,8 @@ import (
 func podProxy() Subresource {
 	return Subresource{
 		Name: "proxy", Verbs: proxyVerbs(), Kind: corev1.SchemeGroupVersion.WithKind("PodProxyOptions"),
-		Connect: func(ctx context.Context, w *Write, id string, request *http.Request) (*Location, error) {
+		StreamOptions: proxyOptions(func(path string) runtime.Object { return &corev1.PodProxyOptions{Path: path} }),
+		Connect: func(ctx context.Context, w *Write, id string, _ *http.Request, options runtime.Object) (*Location, error) {
 			scheme, name, port, valid := utilnet.SplitSchemeNamePort(id)
 			if !valid {
 				return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid pod request %q", id))
@@ -33,7 +35,7 @@ func podProxy() Subresource {
 			if err != nil {
 				return nil, err
 			}
-			at := &url.URL{Scheme: scheme, Host: host, Path: proxiedPath(w, request)}
+			at := &url.URL{Scheme: scheme, Host: host, Path: options.(*corev1.PodProxyOptions).Path}
 			return &Location{URL: at, Transport: w.Registry.Kubelet.Proxy, Proxy: true}, nil
 		},
 	}

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/knarr-dev/knarr/registry/store"
@@ -26,17 +27,26 @@ import (
 func proxyVerbs() []string { return []string{"create", "delete", "get", "patch", "update"} }
 
 func nodeProxy() Subresource {
-	return Subresource{Name: "proxy", Verbs: proxyVerbs(), Kind: corev1.SchemeGroupVersion.WithKind("NodeProxyOptions"),
-		Connect: connectNode}
+	return Subresource{Name: "proxy", Verbs: proxyVerbs(), Kind: corev1.SchemeGroupVersion.WithKind("NodeProxyOptions"), Connect: connectNode,
+		StreamOptions: proxyOptions(func(path string) runtime.Object { return &corev1.NodeProxyOptions{Path: path} })}
 }
 
 func serviceProxy() Subresource {
-	return Subresource{Name: "proxy", Verbs: proxyVerbs(), Kind: corev1.SchemeGroupVersion.WithKind("ServiceProxyOptions"),
-		Connect: connectService}
+	return Subresource{Name: "proxy", Verbs: proxyVerbs(), Kind: corev1.SchemeGroupVersion.WithKind("ServiceProxyOptions"), Connect: connectService,
+		StreamOptions: proxyOptions(func(path string) runtime.Object { return &corev1.ServiceProxyOptions{Path: path} })}
+}
+
+// proxyOptions are the path behind the proxy.
+func proxyOptions(of func(path string) runtime.Object) func(*Write, *http.Request) (runtime.Object, error) {
+	return func(w *Write, request *http.Request) (runtime.Object, error) {
+		o := of(proxiedPath(w, request))
+		o.GetObjectKind().SetGroupVersionKind(w.Resource.Subresource(w.Subresource).Kind)
+		return o, nil
+	}
 }
 
 // connectNode leads to the node's kubelet, or to the port that the name asks for.
-func connectNode(ctx context.Context, w *Write, id string, request *http.Request) (*Location, error) {
+func connectNode(ctx context.Context, w *Write, id string, _ *http.Request, options runtime.Object) (*Location, error) {
 	scheme, name, port, valid := utilnet.SplitSchemeNamePort(id)
 	if !valid {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid node request %q", id))
@@ -52,7 +62,7 @@ func connectNode(ctx context.Context, w *Write, id string, request *http.Request
 		to.Scheme, to.Host = scheme, net.JoinHostPort(to.Hostname(), port)
 		transport = w.Registry.Kubelet.Proxy
 	}
-	to.Path = proxiedPath(w, request)
+	to.Path = options.(*corev1.NodeProxyOptions).Path
 	return &Location{URL: to, Transport: transport, Proxy: true}, nil
 }
 
@@ -74,7 +84,7 @@ func refuseLocalHost(ctx context.Context, host string) error {
 }
 
 // connectService leads to one of the Service's ready endpoints.
-func connectService(ctx context.Context, w *Write, id string, request *http.Request) (*Location, error) {
+func connectService(ctx context.Context, w *Write, id string, _ *http.Request, options runtime.Object) (*Location, error) {
 	scheme, name, port, valid := utilnet.SplitSchemeNamePort(id)
 	if !valid {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid service request %q", id))
@@ -98,7 +108,7 @@ func connectService(ctx context.Context, w *Write, id string, request *http.Requ
 	}
 	for _, i := range rand.Perm(len(subsets)) {
 		if host := r.podEndpoint(ctx, w.Namespace, &subsets[i], port); host != "" {
-			to := &url.URL{Scheme: scheme, Host: host, Path: proxiedPath(w, request)}
+			to := &url.URL{Scheme: scheme, Host: host, Path: options.(*corev1.ServiceProxyOptions).Path}
 			return &Location{URL: to, Transport: r.Kubelet.Proxy, Proxy: true}, nil
 		}
 	}

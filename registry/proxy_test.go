@@ -41,7 +41,11 @@ func TestServicesAreProxiedToPodsAlone(t *testing.T) {
 	} {
 		for range 10 { // endpoints are picked at random
 			request := httptest.NewRequest("GET", "/api/v1/namespaces/default/services/"+c.id+"/proxy"+c.rest, nil)
-			l, err := connectService(t.Context(), w, c.id, request)
+			options, err := serviceProxy().StreamOptions(w, request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := connectService(t.Context(), w, c.id, request, options)
 			if err != nil || l.URL.String() != c.want {
 				t.Fatalf("%s: %v %v, want %s", c.id, l, err, c.want)
 			}

@@ -195,8 +195,10 @@ type Subresource struct {
 	Complete func(body Object)
 
 	// Connect streams to a node: it returns where (log, exec, attach, portforward, proxy). No location and no error
-	// mean that there is nothing to stream: 204 No Content.
-	Connect func(ctx context.Context, w *Write, name string, request *http.Request) (*Location, error)
+	// mean that there is nothing to stream: 204 No Content. StreamOptions reads what the request says of the stream, in
+	// Connect's options and, where the stream is a connection rather than a read (log), as admission's object.
+	StreamOptions func(w *Write, request *http.Request) (runtime.Object, error)
+	Connect       func(ctx context.Context, w *Write, name string, request *http.Request, options runtime.Object) (*Location, error)
 }
 
 // Scale shows an object as autoscaling/v1 Scale and takes the replica count from one.

@@ -16,7 +16,8 @@ import (
 // openAdmission makes the chain of plugins that the configuration asks for.
 func (s *Server) openAdmission() (err error) {
 	host := admission.Host{Objects: objects{s.registry}, Authorizer: s.authorizer, Now: time.Now,
-		CreateNamespace: s.createNamespace, ChangeQuota: s.changeQuota}
+		CreateNamespace: s.createNamespace, ChangeQuota: s.changeQuota,
+		NotReadySeconds: int64(s.config.NotReadySeconds), UnreachableSeconds: int64(s.config.UnreachableSeconds)}
 	if path := s.config.AdmissionConfig; path != "" {
 		if host.Config, err = admission.ReadConfig(path); err != nil {
 			return fmt.Errorf("--admission-control-config-file: %w", err)

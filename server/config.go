@@ -67,12 +67,14 @@ type Config struct {
 	ServiceAccountSigning string   `flag:"service-account-signing-key-file" help:"key that signs service account tokens (default: the cluster's own)"`
 
 	// What is served.
-	EnableAdmission  []string          `flag:"enable-admission-plugins" help:"admission plugins to run beside those that run by default"`
-	DisableAdmission []string          `flag:"disable-admission-plugins" help:"admission plugins not to run"`
-	AdmissionConfig  string            `flag:"admission-control-config-file" help:"file of the admission plugins' configuration (AdmissionConfiguration)"`
-	RuntimeConfig    map[string]string `flag:"runtime-config" help:"versions and resources to serve or not: apps/v1=false, api/all=true"`
-	FeatureGates     map[string]string `flag:"feature-gates" help:"accepted at the values that Kubernetes 1.36 has by default, and at no others"`
-	AllowPrivileged  bool              `flag:"allow-privileged" help:"allow privileged containers"`
+	EnableAdmission    []string          `flag:"enable-admission-plugins" help:"admission plugins to run beside those that run by default"`
+	DisableAdmission   []string          `flag:"disable-admission-plugins" help:"admission plugins not to run"`
+	AdmissionConfig    string            `flag:"admission-control-config-file" help:"file of the admission plugins' configuration (AdmissionConfiguration)"`
+	NotReadySeconds    int               `flag:"default-not-ready-toleration-seconds" help:"seconds that a pod which says nothing else stays on a node that is not ready"`
+	UnreachableSeconds int               `flag:"default-unreachable-toleration-seconds" help:"seconds that a pod which says nothing else stays on a node that cannot be reached"`
+	RuntimeConfig      map[string]string `flag:"runtime-config" help:"versions and resources to serve or not: apps/v1=false, api/all=true"`
+	FeatureGates       map[string]string `flag:"feature-gates" help:"accepted at the values that Kubernetes 1.36 has by default, and at no others"`
+	AllowPrivileged    bool              `flag:"allow-privileged" help:"allow privileged containers"`
 }
 
 // DefaultConfig is what holds where nothing else is said.
@@ -86,7 +88,7 @@ func DefaultConfig() Config {
 		KubeletAddressTypes: []string{"Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"},
 		AnonymousAuth:       true, AuthorizationMode: []string{"Node", "RBAC"},
 		ServiceAccountIssuer: []string{"https://kubernetes.default.svc.cluster.local"},
-		AllowPrivileged:      true,
+		NotReadySeconds:      300, UnreachableSeconds: 300, AllowPrivileged: true,
 	}
 }
 

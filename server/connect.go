@@ -9,21 +9,37 @@ import (
 	"github.com/munnerz/goautoneg"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/proxy"
 
+	"github.com/knarr-dev/knarr/admission"
 	"github.com/knarr-dev/knarr/registry"
 )
 
 // connect streams between the client and where the sub-resource leads to: a node's kubelet API for logs, exec, attach
 // and port-forward, any HTTP server for proxy.
 func (c *call) connect() error {
-	if c.Subresource == "log" {
+	reads := c.Subresource == "log" // a read like others, save for where it leads
+	if reads {
 		if err := c.negotiateLog(); err != nil {
 			return err
 		}
 	}
-	location, err := c.sub.Connect(c.ctx(), c.write("connect"), c.Name, c.r)
+	if !reads && c.r.URL.Query().Has("dryRun") {
+		return badRequest("dryRun is not supported")
+	}
+	w := c.write("connect")
+	options, err := c.sub.StreamOptions(w, c.r)
+	if err != nil {
+		return err
+	}
+	if !reads {
+		if err := c.mayConnect(options); err != nil {
+			return err
+		}
+	}
+	location, err := c.sub.Connect(c.ctx(), w, c.Name, c.r, options)
 	if err != nil {
 		return err
 	}
@@ -38,6 +54,16 @@ func (c *call) connect() error {
 		return nil
 	}
 	return c.copyLog(location)
+}
+
+// mayConnect asks admission, which may change the stream's options.
+func (c *call) mayConnect(options runtime.Object) error {
+	a := c.attributes(admission.Connect, nil, nil, nil)
+	a.Connection = options
+	if err := c.s.admission.Mutate(c.ctx(), a); err != nil {
+		return err
+	}
+	return c.s.admission.Validate(c.ctx(), a)
 }
 
 // negotiateLog refuses clients that take nothing of what a resource can be answered as. A log is plain text all the

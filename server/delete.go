@@ -172,7 +172,7 @@ func (c *call) deleteOther(ctx context.Context, row *registry.Resource, key stor
 	return err
 }
 
-// mayDelete checks preconditions and asks admission.
+// mayDelete checks preconditions and asks admission, which is told the name in the URL: none, if a collection is deleted.
 func (c *call) mayDelete(ctx context.Context, old registry.Object, key store.Key, o *metav1.DeleteOptions) error {
 	if err := c.checkDeletePreconditions(old, key, o.Preconditions); err != nil {
 		return err
@@ -181,7 +181,6 @@ func (c *call) mayDelete(ctx context.Context, old registry.Object, key store.Key
 		return nil
 	}
 	a := c.attributes(admission.Delete, nil, old, o)
-	a.Name = key.Name
 	if err := c.s.admission.Mutate(ctx, a); err != nil {
 		return err
 	}
