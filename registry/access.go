@@ -38,6 +38,15 @@ type RuleLister interface {
 	Rules(ctx context.Context, user User, namespace string) (rules []rbacv1.PolicyRule, incomplete bool, err error)
 }
 
+// RoleRules knows what roles allow. Package auth/rbac satisfies it; who writes roles and bindings is judged by it.
+type RoleRules interface {
+	// RuleLister lists what a user may do by roles; without a namespace, what it may do everywhere.
+	RuleLister
+	// RoleRules returns the rules of the role that a binding in a namespace (none for a ClusterRoleBinding) refers to;
+	// NotFound if there is no such role.
+	RoleRules(ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRule, error)
+}
+
 // TokenAuthenticator says whose a bearer token is. Package auth satisfies it; TokenReview asks it.
 type TokenAuthenticator interface {
 	// AuthenticateToken returns the token's user and those of the wanted audiences that it was made for (all of the

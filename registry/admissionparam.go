@@ -18,7 +18,7 @@ import (
 
 // authorizeParamKind wants permission to read all objects of a policy's parameter kind, if it is new.
 func authorizeParamKind(w *Write, kind, before *admissionv1.ParamKind, errs field.ErrorList) field.ErrorList {
-	if len(errs) > 0 || kind == nil || equality.Semantic.DeepEqual(kind, before) || w.mayEscalate() {
+	if len(errs) > 0 || kind == nil || equality.Semantic.DeepEqual(kind, before) || w.mayEverything() {
 		return nil
 	}
 	a := w.paramAttributes("get", kind)
@@ -36,7 +36,7 @@ func authorizeParamKind(w *Write, kind, before *admissionv1.ParamKind, errs fiel
 // authorizeParamRef wants permission to read the parameters that a binding names, if they or the policy are new.
 func authorizeParamRef(w *Write, b, before policyBinding, errs field.ErrorList) field.ErrorList {
 	same := b.policy == before.policy && equality.Semantic.DeepEqual(b.params, before.params)
-	if len(errs) > 0 || b.params == nil || same || w.mayEscalate() {
+	if len(errs) > 0 || b.params == nil || same || w.mayEverything() {
 		return nil
 	}
 	verb := "get"
@@ -61,8 +61,8 @@ func authorizeParamRef(w *Write, b, before policyBinding, errs field.ErrorList) 
 	return field.ErrorList{field.Forbidden(field.NewPath("spec", "paramRef"), err.Error())}
 }
 
-// mayEscalate is true for those who may do everything anyway, and for the server itself.
-func (w *Write) mayEscalate() bool {
+// mayEverything is true for those who may do everything anyway, and for the server itself.
+func (w *Write) mayEverything() bool {
 	return w.Registry.Authorizer == nil || slices.Contains(w.User.Groups, "system:masters")
 }
 

@@ -23,6 +23,7 @@ type Kind[P Object] struct {
 	Normalize     func(obj P)
 	Restore       func(obj P)
 	Repair        func(r *Registry, obj P)
+	Permit        func(ctx context.Context, w *Write, obj, old P) error
 	Prepare       func(w *Write, obj, old P)
 	Validate      func(w *Write, obj, old P) field.ErrorList
 	Canonicalize  func(obj P)
@@ -103,6 +104,9 @@ func (k Kind[P]) row() *Resource {
 	r.Accept = of(k.Accept)
 	if f := k.Repair; f != nil {
 		r.Repair = func(reg *Registry, o Object) { f(reg, o.(P)) }
+	}
+	if f := k.Permit; f != nil {
+		r.Permit = func(ctx context.Context, w *Write, obj, old Object) error { return f(ctx, w, obj.(P), as[P](old)) }
 	}
 	if f := k.Begin; f != nil {
 		r.Begin = func(ctx context.Context, w *Write, obj, old Object) (func(bool), error) {

@@ -20,6 +20,7 @@ type Registry struct {
 	// Nobody is asked if they are nil: then everything is allowed, and no token is known.
 	Authorizer    Authorizer
 	Authenticator TokenAuthenticator
+	Roles         RoleRules   // what users have, and therefore may grant; set if Authorizer is
 	Tokens        TokenIssuer // signs service account tokens; nil refuses to
 	// ForbidPrivileged refuses privileged containers.
 	ForbidPrivileged bool

@@ -105,6 +105,11 @@ type Resource struct {
 	Canonicalize func(Object)
 	Warn         func(w *Write, obj, old Object) []string
 
+	// Permit says whether the writer may write that: more is asked than the verb on the resource (what a role grants, the
+	// writer has to have). It runs when admission has changed the object, before anything else is made of it; not for
+	// sub-resources, nor for the server's own writes.
+	Permit func(ctx context.Context, w *Write, obj, old Object) error
+
 	// Begin makes the side effects of a create or update (addresses, ports). It runs before Prepare and Validate, which
 	// see what it filled in, and after the name is generated; not for sub-resources. An update that starts over
 	// finishes the former round first. finish is called once, with whether the write was stored; it undoes the
@@ -263,6 +268,7 @@ type Write struct {
 	Version     string // the version in the URL
 	Subresource string
 	Namespace   string
+	Name        string // in the URL: empty where a new object is posted
 	User        User
 	DryRun      bool
 	Now         time.Time

@@ -16,6 +16,7 @@ func role() *Resource {
 			Namespaced: true, Prefix: "roles", Governs: true, Versions: []Version{{Name: "v1"}}, CreateOnUpdate: true,
 			ValidateName: validateRBACName, UpdateMeta: UpdateAndCreateRules,
 		},
+		Permit:   permitRole,
 		Validate: func(_ *Write, r, _ *rbacv1.Role) field.ErrorList { return validatePolicyRules(r.Rules, true) },
 	}.row()
 }
@@ -29,6 +30,7 @@ func clusterRole() *Resource {
 			Prefix: "clusterroles", Governs: true, Versions: []Version{{Name: "v1"}}, CreateOnUpdate: true,
 			ValidateName: validateRBACName, UpdateMeta: UpdateAndCreateRules,
 		},
+		Permit:   permitClusterRole,
 		Validate: validateClusterRole,
 	}.row()
 }

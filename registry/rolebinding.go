@@ -20,6 +20,7 @@ func roleBinding() *Resource {
 			Columns: roleBindingColumns(doc(rbacv1beta1.RoleBinding{}, "roleRef"), "roleBinding"),
 		},
 		Default: func(b *rbacv1.RoleBinding) { defaultRoleBinding(&b.RoleRef, b.Subjects) },
+		Permit:  permitRoleBinding,
 		Validate: func(_ *Write, b, old *rbacv1.RoleBinding) field.ErrorList {
 			errs := validateRoleRef(b.RoleRef, "Role", "ClusterRole")
 			errs = append(errs, validateRoleSubjects(b.Subjects, true)...)
@@ -44,6 +45,7 @@ func clusterRoleBinding() *Resource {
 			Columns: roleBindingColumns(doc(rbacv1beta1.ClusterRoleBinding{}, "roleRef"), "clusterRoleBinding"),
 		},
 		Default: func(b *rbacv1.ClusterRoleBinding) { defaultRoleBinding(&b.RoleRef, b.Subjects) },
+		Permit:  permitClusterRoleBinding,
 		Validate: func(_ *Write, b, old *rbacv1.ClusterRoleBinding) field.ErrorList {
 			errs := validateRoleRef(b.RoleRef, "ClusterRole")
 			errs = append(errs, validateRoleSubjects(b.Subjects, false)...)

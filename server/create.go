@@ -135,6 +135,9 @@ func (c *call) insert(ctx context.Context, obj registry.Object, o runtime.Object
 	if err := c.mutate(ctx, attributes); err != nil {
 		return nil, nil, err
 	}
+	if err := w.Permit(ctx, c.sub, obj, nil); err != nil {
+		return nil, nil, err
+	}
 	// 2. Store it; a generated name that exists is generated again.
 	for try := 1; ; try++ {
 		fresh := obj

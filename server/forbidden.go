@@ -1,12 +1,11 @@
 package server
 
 import (
+	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/knarr-dev/knarr/registry"
@@ -15,16 +14,15 @@ import (
 // forbidden is the 403 of a request that nobody allowed. Clients show its sentence to people: who wanted to do what,
 // and where.
 func forbidden(a registry.Attributes, reason string) error {
-	text := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(refusal(a)) // never to be taken for a page
+	text := markup.Replace(refusal(a))
 	if reason != "" {
 		text += ": " + reason
 	}
-	if !a.ResourceRequest {
-		return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusForbidden,
-			Reason: metav1.StatusReasonForbidden, Details: &metav1.StatusDetails{}, Message: "forbidden: " + text}}
-	}
-	return apierrors.NewForbidden(schema.GroupResource{Group: a.Group, Resource: a.Resource}, a.Name, fmt.Errorf("%s", text))
+	return apierrors.NewForbidden(schema.GroupResource{Group: a.Group, Resource: a.Resource}, a.Name, errors.New(text))
 }
+
+// markup keeps what a path says from being markup to a browser that shows the sentence.
+var markup = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 func refusal(a registry.Attributes) string {
 	var b strings.Builder

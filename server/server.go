@@ -84,6 +84,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	}
 	s.authorizer = s.security.authorizer
 	s.impersonation = auth.NewImpersonation(s.authorizer)
+	s.registry.Roles = s.security.policy
 	s.registry.Authorizer, s.registry.Authenticator = s.authorizer, s.security.tokens
 	if s.registry.Kubelet, err = s.security.kubelet(&config); err != nil {
 		return nil, err

@@ -199,6 +199,9 @@ func (c *call) replace(ctx context.Context, ch change, current *store.Entry) (re
 	if err := c.mutate(ctx, a); err != nil {
 		return nil, nil, err
 	}
+	if err := w.Permit(ctx, c.sub, obj, old); err != nil {
+		return nil, nil, err
+	}
 	// 2. Is it the object that the client means?
 	if err := c.checkPreconditions(obj, old, uid); err != nil {
 		return nil, nil, err
@@ -240,6 +243,9 @@ func (c *call) replaceNothing(ctx context.Context, ch change) (registry.Object, 
 	if err := c.mutate(ctx, a); err != nil {
 		return nil, nil, err
 	}
+	if err := w.Permit(ctx, c.sub, obj, nil); err != nil {
+		return nil, nil, err
+	}
 	if v := obj.GetResourceVersion(); v != "" {
 		if _, err := strconv.ParseUint(v, 10, 64); err != nil {
 			return nil, nil, err
@@ -258,7 +264,24 @@ func (c *call) replaceNothing(ctx context.Context, ch change) (registry.Object, 
 	if err := w.SettleNew(obj); err != nil {
 		return nil, finish, err
 	}
+	if err := c.authorizeCreation(ctx); err != nil {
+		return nil, finish, err
+	}
 	return obj, finish, c.s.admission.Validate(ctx, a)
+}
+
+// authorizeCreation asks for the verb create where an update or a patch turns out to be one.
+func (c *call) authorizeCreation(ctx context.Context) error {
+	a := c.Request.attributes(c.user)
+	a.Verb = "create"
+	switch decision, reason, err := c.s.authorizer.Authorize(ctx, a); {
+	case decision == registry.Allow:
+		return nil
+	case err != nil:
+		return apierrors.NewInternalError(err)
+	default:
+		return forbidden(a, reason)
+	}
 }
 
 // optimisticLock is the text of a conflict of revisions; clients look for it.
