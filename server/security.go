@@ -141,7 +141,7 @@ func (s *security) tls(c *Config) *tls.Config {
 	if c.TLSMinVersion == "VersionTLS13" {
 		lowest = tls.VersionTLS13
 	}
-	return &tls.Config{MinVersion: lowest, GetCertificate: s.serving.Get, ClientAuth: tls.RequestClientCert,
+	return &tls.Config{MinVersion: lowest, GetCertificate: s.serving.Get, ClientAuth: tls.RequestClientCert, DynamicRecordSizingDisabled: true,
 		NextProtos: []string{"h2", "http/1.1"}}
 }
 

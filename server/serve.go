@@ -35,7 +35,7 @@ func serve(ctx context.Context, l net.Listener, t *tls.Config, h http.Handler, e
 		ErrorLog: log.New(connectionNoise{logger}, "", 0),
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- s.ServeTLS(l, "", "") }()
+	go func() { ended <- s.ServeTLS(newGather(l), "", "") }()
 	select {
 	case err := <-ended:
 		return err
