@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -34,6 +33,7 @@ type Server struct {
 	deflaters deflaters
 	chunks    chunkPool
 	streams   streams
+	beat      beat
 	inflight  inflight
 	health    *health
 	metrics   *metrics
@@ -164,7 +164,6 @@ type streams struct {
 	mu     sync.Mutex
 	cancel map[*context.CancelFunc]struct{} // nil once ended
 	ended  bool
-	count  atomic.Int64
 }
 
 // enter adds a stream; the returned function removes it.
@@ -179,9 +178,7 @@ func (s *streams) enter(cancel context.CancelFunc) (leave func()) {
 		s.cancel = map[*context.CancelFunc]struct{}{}
 	}
 	s.cancel[&cancel] = struct{}{}
-	s.count.Add(1)
 	return func() {
-		s.count.Add(-1)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.cancel, &cancel)

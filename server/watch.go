@@ -81,7 +81,7 @@ func (c *call) watch() error {
 	}
 	// 3. Follow.
 	var due []store.Event
-	pace := pace{streams: &c.s.streams}
+	pace := pace{beat: &c.s.beat}
 	for {
 		if pace.hold(ctx) != nil {
 			return nil
@@ -90,7 +90,7 @@ func (c *call) watch() error {
 		if err != nil {
 			return c.endWatch(frames, err)
 		}
-		pace.last = time.Now()
+		pace.write()
 		if err := frames.write(c.w, due); err != nil {
 			return nil // the client has gone
 		}
@@ -106,36 +106,6 @@ func (c *call) watch() error {
 func (s *Server) watchTime() time.Duration {
 	least := max(time.Duration(s.config.MinRequestTimeout)*time.Second, time.Second)
 	return least + rand.N(least)
-}
-
-// A stream's writes come at least this far apart for each stream there is, and never further than longestPause: a write
-// costs the same for one event as for twenty, so with many streams the events of a burst are better written together.
-// An event after a quiet time is written at once.
-const (
-	pausePerStream = 50 * time.Microsecond
-	longestPause   = 10 * time.Millisecond
-)
-
-// pace spaces the writes of one stream.
-type pace struct {
-	streams *streams
-	last    time.Time // when the last write was begun
-}
-
-// hold waits until the next write is due.
-func (p *pace) hold(ctx context.Context) error {
-	pause := min(time.Duration(p.streams.count.Load())*pausePerStream, longestPause)
-	rest := pause - time.Since(p.last)
-	if !p.last.IsZero() && rest > 0 && pause > time.Millisecond {
-		t := time.NewTimer(rest)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
 }
 
 // endWatch ends a stream that has begun: silently when its time is over, else with an ERROR event.
