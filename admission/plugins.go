@@ -62,7 +62,7 @@ func table() []entry {
 		{"TaintNodesByCondition", true, alone(taintNodes), "a new node takes no pods until it is ready"},
 		{"AlwaysPullImages", false, alone(alwaysPullImages), "images are pulled for each pod anew, so that a pod needs the right to them"},
 		{"ImagePolicyWebhook", false, nil, "images are what a webhook allows"},
-		{"PodSecurity", true, nil, "pods keep to the security standard of their namespace"},
+		{"PodSecurity", true, podSecurity, "pods keep to the security standard of their namespace"},
 		{"PodNodeSelector", false, nil, "pods run on the nodes of their namespace"},
 		{"Priority", true, reading(priority), "a pod's priority is that of its class"},
 		{"DefaultTolerationSeconds", true, defaultTolerationSeconds, "a pod bears a node's silence for five minutes"},
@@ -95,22 +95,29 @@ func table() []entry {
 	}
 }
 
-// New returns the plugins that run by default, and those enabled, without those disabled, in execution order. An
-// unknown name is an error that lists the known ones.
-func New(host Host, enable, disable []string) (Chain, error) {
+// CheckNames refuses names of plugins that are unknown, with a list of those that are known, or on both lists.
+func CheckNames(enable, disable []string) error {
 	rows := table()
 	for _, name := range slices.Concat(enable, disable) {
 		if !slices.ContainsFunc(rows, func(e entry) bool { return e.name == name }) {
-			return nil, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: admission plugin %q is unknown: use %s", name, strings.Join(names(rows), ", "))
+			return fmt.Errorf("admission plugin %q is unknown: use %s", name, strings.Join(names(rows), ", "))
 		}
 	}
 	for _, name := range enable {
 		if slices.Contains(disable, name) {
-			return nil, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: admission plugin %q is both enabled and disabled: name it once", name)
+			return fmt.Errorf("admission plugin %q is both enabled and disabled: name it once", name)
 		}
 	}
+	return nil
+}
+
+// New returns the plugins that run by default, and those enabled, without those disabled, in execution order.
+func New(host Host, enable, disable []string) (Chain, error) {
+	if err := CheckNames(enable, disable); err != nil {
+		return nil, err
+	}
 	var chain Chain
-	for _, row := range rows {
+	for _, row := range table() {
 		if row.plugin != nil && (row.on || slices.Contains(enable, row.name)) && !slices.Contains(disable, row.name) {
 			host.config = host.Config[row.name]
 			p, err := row.plugin(host)

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
+	"github.com/knarr-dev/knarr/admission"
 	"github.com/knarr-dev/knarr/registry"
 )
 
@@ -132,6 +133,9 @@ func (c *Config) Validate() error {
 		{len(c.ServiceAccountKeys) > 0 && c.ServiceAccountSigning == "", "--service-account-key-file needs --service-account-signing-key-file"},
 	}
 	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates)}
+	if err := admission.CheckNames(c.EnableAdmission, c.DisableAdmission); err != nil {
+		errs = append(errs, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: %w", err))
+	}
 	for _, check := range checks {
 		if check.bad {
 			errs = append(errs, errors.New(check.word))
