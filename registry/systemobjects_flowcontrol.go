@@ -8,6 +8,11 @@ import (
 // The flow control objects of every cluster. The mandatory ones are as they are here; the suggested ones are a start,
 // which an administrator may take over by changing the annotation flowcontrolv1.AutoUpdateAnnotationKey to "false".
 
+// MandatoryFlowControl is what holds even where the objects are missing.
+func MandatoryFlowControl() ([]*flowcontrolv1.PriorityLevelConfiguration, []*flowcontrolv1.FlowSchema) {
+	return mandatoryPriorityLevels(), mandatoryFlowSchemas()
+}
+
 // mandatoryPriorityLevels are those of requests that wait for nobody, and of requests that no schema knows.
 func mandatoryPriorityLevels() []*flowcontrolv1.PriorityLevelConfiguration {
 	return []*flowcontrolv1.PriorityLevelConfiguration{
