@@ -23,19 +23,20 @@ type Config struct {
 	DataDir string `flag:"data-dir" help:"directory of everything that is kept: the embedded etcd, keys, certificates and admin.kubeconfig"`
 
 	// Serving.
-	BindAddress       net.IP        `flag:"bind-address" help:"address to listen on; the unspecified one (0.0.0.0 or ::) means all"`
-	SecurePort        int           `flag:"secure-port" help:"port on which HTTPS is served"`
-	AdvertiseAddress  net.IP        `flag:"advertise-address" help:"address under which pods and other members of the cluster reach this server (default: that of the interface with the default route)"`
-	ExternalHostname  string        `flag:"external-hostname" help:"host name to show to clients, in discovery for example"`
-	TLSCertFile       string        `flag:"tls-cert-file" help:"certificate to serve with, followed by its intermediates (default: one issued by the cluster's own authority)"`
-	TLSPrivateKeyFile string        `flag:"tls-private-key-file" help:"key of --tls-cert-file"`
-	TLSMinVersion     string        `flag:"tls-min-version" help:"lowest version of TLS to speak: VersionTLS12 or VersionTLS13"`
-	RequestTimeout    time.Duration `flag:"request-timeout" help:"how long a request that is not a stream may take"`
-	MinRequestTimeout int           `flag:"min-request-timeout" help:"seconds that a watch lasts at least, if the client names no time; watches end at a random time between this and twice this"`
-	MaxInFlight       int           `flag:"max-requests-inflight" help:"reading requests that are served at a time; more are told to come again. 0 sets no limit"`
-	MaxMutating       int           `flag:"max-mutating-requests-inflight" help:"writing requests that are served at a time; more are told to come again. 0 sets no limit"`
-	ShutdownDelay     time.Duration `flag:"shutdown-delay-duration" help:"how long to serve on after the signal to stop, while /readyz already says no"`
-	Profiling         bool          `flag:"profiling" help:"serve /debug/pprof"`
+	BindAddress         net.IP        `flag:"bind-address" help:"address to listen on; the unspecified one (0.0.0.0 or ::) means all"`
+	SecurePort          int           `flag:"secure-port" help:"port on which HTTPS is served"`
+	AdvertiseAddress    net.IP        `flag:"advertise-address" help:"address under which pods and other members of the cluster reach this server (default: that of the interface with the default route)"`
+	ExternalHostname    string        `flag:"external-hostname" help:"host name to show to clients, in discovery for example"`
+	TLSCertFile         string        `flag:"tls-cert-file" help:"certificate to serve with, followed by its intermediates (default: one issued by the cluster's own authority)"`
+	TLSPrivateKeyFile   string        `flag:"tls-private-key-file" help:"key of --tls-cert-file"`
+	TLSMinVersion       string        `flag:"tls-min-version" help:"lowest version of TLS to speak: VersionTLS12 or VersionTLS13"`
+	RequestTimeout      time.Duration `flag:"request-timeout" help:"how long a request that is not a stream may take"`
+	MinRequestTimeout   int           `flag:"min-request-timeout" help:"seconds that a watch lasts at least, if the client names no time; watches end at a random time between this and twice this"`
+	MaxInFlight         int           `flag:"max-requests-inflight" help:"reading requests that are served at a time; more are told to come again. 0 sets no limit. With priority and fairness the two limits together are the seats of all levels"`
+	MaxMutating         int           `flag:"max-mutating-requests-inflight" help:"writing requests that are served at a time; more are told to come again. 0 sets no limit"`
+	PriorityAndFairness bool          `flag:"enable-priority-and-fairness" help:"share the server among its clients by FlowSchemas and PriorityLevelConfigurations"`
+	ShutdownDelay       time.Duration `flag:"shutdown-delay-duration" help:"how long to serve on after the signal to stop, while /readyz already says no"`
+	Profiling           bool          `flag:"profiling" help:"serve /debug/pprof"`
 
 	// Storage.
 	EtcdServers         []string      `flag:"etcd-servers" help:"addresses of an external etcd cluster (scheme://host:port), separated by commas (default: an etcd embedded in this process)"`
@@ -83,7 +84,7 @@ func DefaultConfig() Config {
 	return Config{
 		DataDir:     defaultDataDir(os.Geteuid(), os.Getenv),
 		BindAddress: net.IPv4zero, SecurePort: 6443, TLSMinVersion: "VersionTLS12",
-		RequestTimeout: time.Minute, MinRequestTimeout: 1800, MaxInFlight: 400, MaxMutating: 200, Profiling: true,
+		RequestTimeout: time.Minute, MinRequestTimeout: 1800, MaxInFlight: 400, MaxMutating: 200, PriorityAndFairness: true, Profiling: true,
 		EtcdPrefix: "/registry", EtcdCompaction: 5 * time.Minute, EventTTL: time.Hour,
 		ServiceClusterIPRange: "10.0.0.0/24", ServiceNodePortRange: utilnet.PortRange{Base: 30000, Size: 2768},
 		KubeletAddressTypes: []string{"Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"},
@@ -121,6 +122,7 @@ func (c *Config) Validate() error {
 		{c.MinRequestTimeout < 0, "--min-request-timeout must not be below 0"},
 		{c.MaxInFlight < 0, "--max-requests-inflight must not be below 0"},
 		{c.MaxMutating < 0, "--max-mutating-requests-inflight must not be below 0"},
+		{c.PriorityAndFairness && c.MaxInFlight+c.MaxMutating == 0, "--max-requests-inflight and --max-mutating-requests-inflight are both 0: priority and fairness needs seats to share; set one, or --enable-priority-and-fairness=false"},
 		{(c.EtcdCertFile == "") != (c.EtcdKeyFile == ""), "--etcd-certfile and --etcd-keyfile belong together"},
 		{len(c.EtcdServers) == 0 && (c.EtcdCAFile != "" || c.EtcdCertFile != ""), "--etcd-cafile and --etcd-certfile need --etcd-servers: the embedded etcd has no listener"},
 		{!strings.HasPrefix(c.EtcdPrefix, "/"), fmt.Sprintf("--etcd-prefix is %q: it begins with a slash", c.EtcdPrefix)},

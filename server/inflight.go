@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"slices"
 	"sync/atomic"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // inflight bounds the requests that are served at a time, reading and writing ones apart, so that a flood of one kind
@@ -15,8 +13,8 @@ type inflight struct {
 	reading, writing atomic.Int64
 }
 
-// limitLoad tells clients to come again when the server is busy.
-func (s *Server) limitLoad(next http.Handler) http.Handler {
+// limitInFlight tells clients to come again when the server is busy: all that there is without priority and fairness.
+func (s *Server) limitInFlight(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := askedOf(r)
 		running, limit := &s.inflight.reading, s.config.MaxInFlight
@@ -29,7 +27,7 @@ func (s *Server) limitLoad(next http.Handler) http.Handler {
 		}
 		defer running.Add(-1)
 		if running.Add(1) > int64(limit) && !slices.Contains(a.user.Groups, "system:masters") {
-			writeError(w, r, apierrors.NewTooManyRequests("Too many requests, please try again later.", 1))
+			tooManyRequests(w, 1)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -39,6 +39,9 @@ func newMetrics(s *Server) *metrics {
 			Help: "Streams being served."}, what),
 	}
 	r := prometheus.NewRegistry()
+	if s.fairness != nil {
+		r.MustRegister(s.fairness.Collector())
+	}
 	r.MustRegister(m.total, m.duration, m.size, m.running, m.watches, storeMetrics(s.storage.all()),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.Handler = promhttp.HandlerFor(r, promhttp.HandlerOpts{})
@@ -48,9 +51,13 @@ func newMetrics(s *Server) *metrics {
 // counted records an answer's status and size.
 type counted struct {
 	http.ResponseWriter
+	seat *seat
 	code int
 	size int
 }
+
+// largeWrite is from where on a write may have to wait for the client: less fits into buffers on the way.
+const largeWrite = 4096
 
 func (c *counted) WriteHeader(code int) {
 	if c.code == 0 {
@@ -62,6 +69,9 @@ func (c *counted) WriteHeader(code int) {
 func (c *counted) Write(b []byte) (int, error) {
 	if c.code == 0 {
 		c.code = http.StatusOK
+	}
+	if len(b) >= largeWrite {
+		defer c.seat.lend(clientPatience)()
 	}
 	n, err := c.ResponseWriter.Write(b)
 	c.size += n
@@ -81,7 +91,7 @@ func (c *counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 func (m *metrics) serve(next http.Handler, w http.ResponseWriter, r *http.Request, a *asked) {
 	q := a.request
 	labels := []string{q.metricVerb(r), q.Group, q.Version, q.Plural, q.Subresource, q.scope()}
-	out := &counted{ResponseWriter: w}
+	out := &counted{ResponseWriter: w, seat: &a.seat}
 	if q.isStream() {
 		g := m.watches.WithLabelValues(labels...)
 		g.Inc()

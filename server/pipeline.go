@@ -44,6 +44,7 @@ type asked struct {
 	user         registry.User      // on whose behalf the request is served
 	impersonated *auth.Impersonated // who that is, if somebody else sent the request
 	received     time.Time
+	seat         seat
 
 	// annotations of the audit event; written by the request's own goroutine.
 	annotations map[string]string

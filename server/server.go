@@ -17,6 +17,7 @@ import (
 	"github.com/knarr-dev/knarr/auth"
 	"github.com/knarr-dev/knarr/registry"
 	"github.com/knarr-dev/knarr/registry/store"
+	"github.com/knarr-dev/knarr/server/fairness"
 )
 
 // Server is an API server: the table of resources over a store, behind a pipeline.
@@ -35,6 +36,7 @@ type Server struct {
 	streams   streams
 	beat      beat
 	inflight  inflight
+	fairness  *fairness.Gate // nil if there is none: then inflight limits
 	health    *health
 	metrics   *metrics
 	discovery *discovery
@@ -93,6 +95,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	if err := s.openAdmission(); err != nil {
 		return nil, err
 	}
+	s.openFairness(ctx)
 	s.metrics = newMetrics(s)
 	s.health = newHealth(s)
 	s.discovery = newDiscovery(s.registry, net.JoinHostPort(network.AdvertiseAddress.String(), fmt.Sprint(config.SecurePort)))
@@ -116,6 +119,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer loops.Wait()
 	defer stop()
 	loops.Go(func() { s.keep(own) })
+	loops.Go(func() { s.keepFairness(own) })
 	serving, end := context.WithCancel(own)
 	defer end()
 	served := make(chan error, 1)
@@ -153,6 +157,9 @@ func (s *Server) routes(v version.Info) http.Handler {
 		r.HandleFunc("/debug/pprof/profile", pprof.Profile)
 		r.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		r.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	if s.fairness != nil {
+		s.routeFairness(r)
 	}
 	r.NotFound(s.serveAPI)
 	r.MethodNotAllowed(s.serveAPI)

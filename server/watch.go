@@ -52,7 +52,7 @@ func (c *call) watch() error {
 	defer cancel()
 	cursor, err := c.store().Watch(ctx, store.WatchOptions{Selection: selection, ResourceVersion: o.ResourceVersion,
 		Match: o.ResourceVersionMatch, SendInitialEvents: o.SendInitialEvents, AllowBookmarks: o.AllowWatchBookmarks,
-		Deadline: c.now.Add(timeout)})
+		Deadline: c.now.Add(timeout), Settled: askedOf(c.r).seat.leave})
 	if err != nil && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) {
 		return err
 	}

@@ -20,6 +20,7 @@ type WatchOptions struct {
 	SendInitialEvents *bool
 	AllowBookmarks    bool
 	Deadline          time.Time // when the caller will end the watch; a bookmark is due 2 s before
+	Settled           func()    // called once, by Next, when all initial events have been taken; may be nil
 }
 
 // Event is what a watcher sees. Bookmarks have a Revision and no Entry.
@@ -51,6 +52,7 @@ type Watcher struct {
 	rank      int      // of the next entry of initial
 	marksEnd  bool     // a bookmark ends the initial events
 	after     Revision // changes up to it have been seen, or are not wanted
+	settled   func()   // nil once called
 	bookmarks bool
 	due       time.Time // of the next bookmark; zero: never
 	deadline  time.Time
@@ -74,7 +76,7 @@ func (s *Store) Watch(ctx context.Context, o WatchOptions) (*Watcher, error) {
 	}
 	w := &Watcher{
 		store: s, filter: s.newFilter(o.Selection), wakeup: make(chan struct{}, 1),
-		bookmarks: o.AllowBookmarks, deadline: o.Deadline, marksEnd: o.AllowBookmarks && plan.marksEnd,
+		bookmarks: o.AllowBookmarks, deadline: o.Deadline, settled: o.Settled, marksEnd: o.AllowBookmarks && plan.marksEnd,
 	}
 	w.schedule(time.Now())
 	if err := s.begin(w, plan); err != nil {
@@ -118,6 +120,10 @@ func (s *Store) begin(w *Watcher, plan watchPlan) error {
 func (w *Watcher) Next(ctx context.Context, buf []Event) ([]Event, error) {
 	have := len(buf)
 	for {
+		if w.initial == nil && w.settled != nil {
+			w.settled()
+			w.settled = nil
+		}
 		var err error
 		switch {
 		case w.initial != nil:
