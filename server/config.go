@@ -15,6 +15,7 @@ import (
 
 	"github.com/knarr-dev/knarr/admission"
 	"github.com/knarr-dev/knarr/registry"
+	"github.com/knarr-dev/knarr/server/audit"
 )
 
 // Config is what an API server can be told. Every field is a flag of `knarr apiserver`, whose name and help are the
@@ -68,6 +69,9 @@ type Config struct {
 	APIAudiences          []string `flag:"api-audiences" help:"audiences of service account tokens that are for this API (default: the issuer)"`
 	ServiceAccountSigning string   `flag:"service-account-signing-key-file" help:"key that signs service account tokens (default: the cluster's own)"`
 
+	// Who did what.
+	Audit audit.Config `prefix:"audit-"`
+
 	// What is served.
 	EnableAdmission    []string          `flag:"enable-admission-plugins" help:"admission plugins to run beside those that run by default"`
 	DisableAdmission   []string          `flag:"disable-admission-plugins" help:"admission plugins not to run"`
@@ -91,6 +95,7 @@ func DefaultConfig() Config {
 		AnonymousAuth:       true, AuthorizationMode: []string{"Node", "RBAC"},
 		ServiceAccountIssuer: []string{"https://kubernetes.default.svc.cluster.local"},
 		NotReadySeconds:      300, UnreachableSeconds: 300, AllowPrivileged: true,
+		Audit: audit.DefaultConfig(),
 	}
 }
 
@@ -134,7 +139,7 @@ func (c *Config) Validate() error {
 		{len(c.ServiceAccountIssuer) == 0, "--service-account-issuer names none"},
 		{len(c.ServiceAccountKeys) > 0 && c.ServiceAccountSigning == "", "--service-account-key-file needs --service-account-signing-key-file"},
 	}
-	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates)}
+	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates), c.Audit.Validate()}
 	if err := admission.CheckNames(c.EnableAdmission, c.DisableAdmission); err != nil {
 		errs = append(errs, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: %w", err))
 	}

@@ -37,15 +37,16 @@ func (c *call) create() error {
 	if err != nil {
 		return err
 	}
-	if err := c.checkNamespace(obj); err != nil {
-		return err
-	}
 	if c.sub != nil || c.row.Answer != nil {
 		return c.answer(obj, o)
 	}
 	// 3. Default, normalize, wipe what only the system sets.
 	obj = c.toHub(obj)
 	c.complete(obj)
+	c.noteHub(obj)
+	if err := c.checkNamespace(obj); err != nil {
+		return err
+	}
 	wipeSystemFields(obj)
 	// 4. Store it, under a generated name where that is asked for.
 	entry, obj, err := c.insert(c.ctx(), obj, o)
@@ -84,6 +85,10 @@ func (c *call) answer(obj registry.Object, o *metav1.CreateOptions) error {
 	if c.sub != nil && c.sub.Complete != nil {
 		c.sub.Complete(obj)
 		returned = true
+	}
+	c.noteSent(obj)
+	if err := c.checkNamespace(obj); err != nil {
+		return err
 	}
 	if returned {
 		if obj, err = c.manage(nil, obj); err != nil {

@@ -63,7 +63,9 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 	}
 	o := &metav1.DeleteOptions{}
 	if len(body) > 0 {
-		o, err = c.decodeDeleteOptions(body)
+		if o, err = c.decodeDeleteOptions(body); err == nil {
+			c.noteOptions(o)
+		}
 	} else {
 		o, err = readOptions(c.r.URL.Query(), metav1.Convert_url_Values_To_v1_DeleteOptions)
 	}

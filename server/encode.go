@@ -146,6 +146,7 @@ const envelopeTail = "\x1a\x00\x22\x00"
 
 // writeObject answers with a value of the kind typ, which it already carries.
 func writeObject(w http.ResponseWriter, r *http.Request, code int, form Form, typ metav1.TypeMeta, v any) {
+	noteStatus(r, v)
 	var body []byte
 	var err error
 	if form.Format == Protobuf {

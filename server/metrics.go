@@ -15,6 +15,7 @@ import (
 // metrics counts and times requests under upstream's names, and answers /metrics.
 type metrics struct {
 	http.Handler
+	registry *prometheus.Registry
 	total    *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	size     *prometheus.HistogramVec
@@ -44,9 +45,12 @@ func newMetrics(s *Server) *metrics {
 	}
 	r.MustRegister(m.total, m.duration, m.size, m.running, m.watches, storeMetrics(s.storage.all()),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.Handler = promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+	m.registry, m.Handler = r, promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 	return m
 }
+
+// register adds the metrics of a part that not every server has.
+func (m *metrics) register(more ...prometheus.Collector) { m.registry.MustRegister(more...) }
 
 // counted records an answer's status and size.
 type counted struct {

@@ -54,6 +54,7 @@ func (c *call) patch() error {
 		return err
 	}
 	c.begin(o.DryRun, o.FieldManager, o.FieldValidation)
+	c.notePatch(body)
 	// 2. Patch the stored object, in the version of the URL.
 	if c.sub != nil && c.sub.Scale != nil {
 		return c.patchScale(body, o)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/knarr-dev/knarr/auth"
 	"github.com/knarr-dev/knarr/registry"
+	"github.com/knarr-dev/knarr/server/audit"
 )
 
 // pipeline is what every request passes, outermost first. The order is upstream's and can be observed: a panic is an
@@ -29,6 +30,7 @@ func (s *Server) pipeline(r chi.Router) {
 		s.measure,      // counted and timed from here on
 		s.limitTime,    // requests that are no streams end in time
 		s.authenticate, // who is asking: 401
+		s.recordAudit,  // what the audit policy selects is told to the audit log from here on
 		s.impersonate,  // as whom they want to act, if they may: 403
 		s.limitLoad,    // is there room: 429
 		s.authorize,    // may they: 403
@@ -46,14 +48,16 @@ type asked struct {
 	received     time.Time
 	seat         seat
 
-	// annotations of the audit event; written by the request's own goroutine.
+	// Of the audit log, where there is one; written by the request's own goroutine.
+	record      *audit.Record // nil if the request is not recorded
 	annotations map[string]string
+	took        map[string]time.Duration // by parts of the serving
 }
 
 // annotate adds to the audit event what a station or an admission plugin has to say. The first value of a key stays.
 func (a *asked) annotate(key, value string) {
 	if a.annotations == nil {
-		a.annotations = map[string]string{}
+		return // nobody asks
 	}
 	if _, said := a.annotations[key]; !said {
 		a.annotations[key] = value
@@ -95,6 +99,9 @@ func (s *Server) recover(next http.Handler) http.Handler {
 func (s *Server) parse(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := &asked{request: parseRequest(r), received: time.Now()}
+		if s.audit != nil {
+			a.annotations, a.took = map[string]string{}, map[string]time.Duration{}
+		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, a)))
 	})
 }
@@ -125,7 +132,7 @@ func (s *Server) limitTime(next http.Handler) http.Handler {
 		if strings.Contains(r.URL.RawQuery, "timeout=") {
 			asked, err := time.ParseDuration(r.URL.Query().Get("timeout"))
 			if err != nil {
-				writeError(w, r, badRequest("invalid timeout specified in the request URL - %v", err))
+				writeError(s.auditRefusal(w, r), r, badRequest("invalid timeout specified in the request URL - %v", err))
 				return
 			}
 			if asked > 0 {
@@ -144,12 +151,14 @@ func (s *Server) limitTime(next http.Handler) http.Handler {
 
 func (s *Server) authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
 		user, err := s.authenticator.Authenticate(r)
+		askedOf(r).lasted("authentication", start)
 		if err != nil || user == nil {
 			if err != nil {
 				s.log.Debug("authentication", "path", r.URL.Path, "err", err)
 			}
-			writeError(w, r, plain(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized"))
+			writeError(s.auditRefusal(w, r), r, plain(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized"))
 			return
 		}
 		r.Header.Del("Authorization") // nothing behind this station has use for it
@@ -162,13 +171,20 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := askedOf(r)
 		attributes := a.request.attributes(a.user)
+		start := time.Now()
 		decision, reason, err := s.authorizer.Authorize(r.Context(), attributes)
+		a.lasted("authorization", start)
 		switch {
 		case decision == registry.Allow:
+			a.annotate("authorization.k8s.io/decision", "allow")
+			a.annotate("authorization.k8s.io/reason", reason)
 			next.ServeHTTP(w, r)
 		case err != nil && decision == registry.NoOpinion:
+			a.annotate("authorization.k8s.io/reason", "internal error")
 			writeError(w, r, apierrors.NewInternalError(err))
 		default:
+			a.annotate("authorization.k8s.io/decision", "forbid")
+			a.annotate("authorization.k8s.io/reason", reason)
 			writeError(w, r, forbidden(attributes, reason))
 		}
 	})
@@ -207,6 +223,7 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, a *asked)
 	c := &call{Request: q, s: s, w: w, r: r, user: a.user, now: a.received}
 	if c.version.Warning != "" {
 		c.warn(c.version.Warning)
+		c.annotate("k8s.io/deprecated", "true")
 	}
 	if c.sub != nil && c.sub.Connect != nil {
 		return c.connect()

@@ -48,6 +48,7 @@ func (c *call) updateScale(body []byte, o *metav1.UpdateOptions) error {
 	if err := c.checkName(obj); err != nil {
 		return err
 	}
+	c.noteSent(obj)
 	return c.changeScale(o, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return obj.(*autoscalingv1.Scale), nil })
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/knarr-dev/knarr/auth"
 	"github.com/knarr-dev/knarr/registry"
 	"github.com/knarr-dev/knarr/registry/store"
+	"github.com/knarr-dev/knarr/server/audit"
 	"github.com/knarr-dev/knarr/server/fairness"
 )
 
@@ -39,6 +40,7 @@ type Server struct {
 	fairness  *fairness.Gate // nil if there is none: then inflight limits
 	health    *health
 	metrics   *metrics
+	audit     *audit.Log // nil: nothing is recorded
 	discovery *discovery
 	router    http.Handler
 
@@ -97,6 +99,9 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	}
 	s.openFairness(ctx)
 	s.metrics = newMetrics(s)
+	if err = s.openAudit(); err != nil {
+		return nil, err
+	}
 	s.health = newHealth(s)
 	s.discovery = newDiscovery(s.registry, net.JoinHostPort(network.AdvertiseAddress.String(), fmt.Sprint(config.SecurePort)))
 	s.router = s.routes(Version(builtFrom()))
@@ -110,6 +115,7 @@ func (s *Server) Handler() http.Handler { return s.router }
 // store is closed last. ready, if not nil, is called once the server answers.
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer s.storage.close()
+	defer s.closeAudit() // after the last request, and those that the server itself sends
 	listener, err := s.config.listen(ctx)
 	if err != nil {
 		return err

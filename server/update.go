@@ -65,12 +65,10 @@ func (c *call) decodeUpdate(body []byte) (registry.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.checkName(obj); err != nil {
-		return nil, err
-	}
 	obj = c.toHub(obj)
 	c.complete(obj)
-	return obj, nil
+	c.noteHub(obj)
+	return obj, c.checkName(obj)
 }
 
 // checkName compares the name and namespace of an object with those of the URL.

@@ -10,13 +10,19 @@ import (
 )
 
 // bindFlags makes a flag of every field of the configuration (a pointer to a struct) that has the tags "flag", its
-// name, and "help". The fields' present values are the defaults.
-func bindFlags(flags *pflag.FlagSet, config any) {
+// name, and "help". A field with the tag "prefix" is a part of the configuration, whose flags' names begin so. The
+// fields' present values are the defaults.
+func bindFlags(flags *pflag.FlagSet, config any) { bindFlagsBelow(flags, config, "") }
+
+func bindFlagsBelow(flags *pflag.FlagSet, config any, prefix string) {
 	v := reflect.ValueOf(config).Elem()
 	for i := range v.NumField() {
-		name, help := v.Type().Field(i).Tag.Get("flag"), v.Type().Field(i).Tag.Get("help")
-		if name != "" {
-			bindFlag(flags, v.Field(i).Addr().Interface(), name, help)
+		tags, field := v.Type().Field(i).Tag, v.Field(i).Addr().Interface()
+		if more, ok := tags.Lookup("prefix"); ok {
+			bindFlagsBelow(flags, field, prefix+more)
+		}
+		if name := tags.Get("flag"); name != "" {
+			bindFlag(flags, field, prefix+name, tags.Get("help"))
 		}
 	}
 }
@@ -29,6 +35,10 @@ func bindFlag(flags *pflag.FlagSet, field any, name, help string) {
 		flags.StringVar(p, name, *p, help)
 	case *int:
 		flags.IntVar(p, name, *p, help)
+	case *int64:
+		flags.Int64Var(p, name, *p, help)
+	case *float32:
+		flags.Float32Var(p, name, *p, help)
 	case *bool:
 		flags.BoolVar(p, name, *p, help)
 	case *time.Duration:
