@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"slices"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -16,11 +17,7 @@ func certificateSubject() Plugin {
 		if !ok || !a.Is(certificatesv1.GroupName, "certificatesigningrequests") || csr.Spec.SignerName != certificatesv1.KubeAPIServerClientSignerName {
 			return nil
 		}
-		block, _ := pem.Decode(csr.Spec.Request)
-		if block == nil || block.Type != "CERTIFICATE REQUEST" {
-			return a.forbid("failed to parse CSR: PEM block type must be CERTIFICATE REQUEST")
-		}
-		request, err := x509.ParseCertificateRequest(block.Bytes)
+		request, err := parseCSR(csr.Spec.Request)
 		if err != nil {
 			return a.forbid("failed to parse CSR: %w", err)
 		}
@@ -29,4 +26,13 @@ func certificateSubject() Plugin {
 		}
 		return nil
 	}}
+}
+
+// parseCSR reads the PEM of a certificate request.
+func parseCSR(text []byte) (*x509.CertificateRequest, error) {
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != "CERTIFICATE REQUEST" {
+		return nil, errors.New("PEM block type must be CERTIFICATE REQUEST")
+	}
+	return x509.ParseCertificateRequest(block.Bytes)
 }

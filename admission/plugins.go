@@ -24,6 +24,7 @@ type entry struct {
 type Host struct {
 	Objects    Objects
 	Authorizer registry.Authorizer
+	Rows       func() []*registry.Resource // what is served now
 	Now        func() time.Time
 	// Config is the configuration of all plugins; configure reads that of one.
 	Config Config
@@ -58,7 +59,7 @@ func table() []entry {
 		{"LimitPodHardAntiAffinityTopology", false, alone(limitAntiAffinity), "a pod's required anti-affinity speaks of hosts alone"},
 		{"LimitRanger", true, reading(limitRanger), "pods and claims get the defaults and keep to the limits of their namespace"},
 		{"ServiceAccount", true, reading(serviceAccount), "a pod runs as a service account that exists, with its token mounted"},
-		{"NodeRestriction", false, nil, "a node writes only what is its own"},
+		{"NodeRestriction", false, nodeRestriction, "a node writes only what is its own"},
 		{"TaintNodesByCondition", true, alone(taintNodes), "a new node takes no pods until it is ready"},
 		{"AlwaysPullImages", false, alone(alwaysPullImages), "images are pulled for each pod anew, so that a pod needs the right to them"},
 		{"ImagePolicyWebhook", false, nil, "images are what a webhook allows"},
@@ -72,12 +73,12 @@ func table() []entry {
 		{"DefaultStorageClass", true, reading(defaultStorageClass), "a claim without a class gets the default one"},
 		{"StorageObjectInUseProtection", true, alone(storageInUse), "volumes and claims stay while they are used"},
 		{"PodGroupProtection", true, nil, "of a feature that is off in 1.36"},
-		{"OwnerReferencesPermissionEnforcement", false, nil, "who sets an owner may delete the object; who blocks an owner's deletion may change the owner"},
+		{"OwnerReferencesPermissionEnforcement", false, ownerReferences, "who sets an owner may delete the object; who blocks an owner's deletion may change the owner"},
 		{"PersistentVolumeClaimResize", true, reading(claimResize), "a claim grows only where its class can grow volumes"},
 		{"RuntimeClass", true, reading(runtimeClass), "a pod gets the overhead and the nodes of its runtime class"},
-		{"CertificateApproval", true, nil, "certificates are approved by those who may approve for the signer"},
-		{"CertificateSigning", true, nil, "certificates are issued by those who may sign for the signer"},
-		{"ClusterTrustBundleAttest", true, nil, "trust bundles are written by those who may attest for the signer"},
+		{"CertificateApproval", true, certificateApproval, "certificates are approved by those who may approve for the signer"},
+		{"CertificateSigning", true, certificateSigning, "certificates are issued by those who may sign for the signer"},
+		{"ClusterTrustBundleAttest", true, nil, "of a feature that is off in 1.36"},
 		{"CertificateSubjectRestriction", true, alone(certificateSubject), "no certificate for system:masters is asked for"},
 		{"DefaultIngressClass", true, reading(defaultIngressClass), "an ingress without a class gets the default one"},
 		{"DenyServiceExternalIPs", false, alone(denyExternalIPs), "a Service gets no new external addresses"},
