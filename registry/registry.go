@@ -145,6 +145,17 @@ func (r *Registry) Resource(group, plural string) *Resource {
 	return r.now.Load().byName[schema.GroupResource{Group: group, Resource: plural}]
 }
 
+// Find finds a row by a name that people use: the plural, the singular or a short name, and, unless it is empty, the group.
+// Nil if there is none.
+func (r *Registry) Find(name, group string) *Resource {
+	for _, row := range r.Rows() {
+		if (group == "" || row.Group == group) && (row.Plural == name || row.Singular == name || slices.Contains(row.ShortNames, name)) {
+			return row
+		}
+	}
+	return nil
+}
+
 // Store returns where the objects of a resource are kept; nil if they are not kept or the resource is unknown.
 func (r *Registry) Store(group, plural string) *store.Store {
 	return r.now.Load().stores[schema.GroupResource{Group: group, Resource: plural}]

@@ -158,6 +158,7 @@ func (s *Server) routes(v version.Info) http.Handler {
 	r.Mount("/livez", s.health.handler("/livez"))
 	r.Mount("/readyz", s.health.handler("/readyz"))
 	r.Handle("/metrics", s.metrics)
+	r.Post(WhyCanPath, s.whyCan)
 	if s.config.Profiling {
 		r.HandleFunc("/debug/pprof/*", pprof.Index)
 		r.HandleFunc("/debug/pprof/profile", pprof.Profile)

@@ -38,16 +38,22 @@ data directory.`,
 
 // kubectlEnvironment points kubectl to the admin's kubeconfig unless the user has said otherwise.
 func kubectlEnvironment(env []string, kubeconfig string) []string {
-	if os.Getenv("KUBECONFIG") != "" {
-		return env
-	}
-	if home, err := os.UserHomeDir(); err == nil {
-		if _, err := os.Stat(filepath.Join(home, ".kube", "config")); err == nil {
-			return env
-		}
-	}
-	if _, err := os.Stat(kubeconfig); err != nil {
+	if !isWanted(kubeconfig) {
 		return env
 	}
 	return append(env, "KUBECONFIG="+kubeconfig)
+}
+
+// isWanted reports whether the admin's kubeconfig is the one to use: it is there, and the user has no other.
+func isWanted(kubeconfig string) bool {
+	if os.Getenv("KUBECONFIG") != "" {
+		return false
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		if _, err := os.Stat(filepath.Join(home, ".kube", "config")); err == nil {
+			return false
+		}
+	}
+	_, err := os.Stat(kubeconfig)
+	return err == nil
 }

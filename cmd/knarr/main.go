@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -23,7 +24,9 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	go keepSmall(ctx)
 	if err := root().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "knarr:", err)
+		if !errors.Is(err, errNo) {
+			fmt.Fprintln(os.Stderr, "knarr:", err)
+		}
 		os.Exit(1)
 	}
 }

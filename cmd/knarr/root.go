@@ -17,6 +17,6 @@ func root() *cobra.Command {
 Stock kubectl works as well: export KUBECONFIG=DATA-DIR/admin.kubeconfig.`,
 		SilenceUsage: true, SilenceErrors: true,
 	}
-	c.AddCommand(upCommand(), apiserverCommand(), kubectlCommand(), versionCommand())
+	c.AddCommand(upCommand(), apiserverCommand(), kubectlCommand(), whyCommand(), versionCommand())
 	return c
 }

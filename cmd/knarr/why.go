@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/knarr-dev/knarr/server"
+)
+
+// errNo is an answer that has been given already: no. It shows in the exit status alone.
+var errNo = errors.New("no")
+
+func whyCommand() *cobra.Command {
+	c := &cobra.Command{Use: "why", Short: "Say why something is as it is", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(whyCanCommand())
+	return c
+}
+
+// whyCan is the command's flags.
+type whyCan struct {
+	question      server.WhyCan
+	subresource   string
+	allNamespaces bool
+	output        string
+	kubeconfig    string
+	context       string
+}
+
+func whyCanCommand() *cobra.Command {
+	var w whyCan
+	c := &cobra.Command{
+		Use:   "can USER VERB RESOURCE [NAME]",
+		Short: "Say why a user may, or may not, do something",
+		Long: `Say why a user may, or may not, do something: which binding and which rule allow it; or, when it is refused, the rules that
+come nearest, what they lack, and the commands that would allow it.
+
+RESOURCE is as kubectl takes it, or a path that begins with a slash. A service account is written as
+system:serviceaccount:NAMESPACE:NAME. What others may do is told to those who may post to /knarr/v1/why/can.`,
+		Example: `  knarr why can alice get pods -n shop
+  knarr why can alice --as-group=dev update deployments.apps/scale web -n shop
+  knarr why can system:serviceaccount:shop:robot list secrets -A -o json
+  knarr why can system:anonymous get /metrics`,
+		Args: cobra.RangeArgs(3, 4),
+		RunE: func(c *cobra.Command, args []string) error { return w.run(c, args) },
+	}
+	w.flags(c.Flags())
+	return c
+}
+
+func (w *whyCan) flags(f *pflag.FlagSet) {
+	f.StringVarP(&w.question.Namespace, "namespace", "n", "", "namespace of the request (default: that of the kubeconfig's context)")
+	f.BoolVarP(&w.allNamespaces, "all-namespaces", "A", false, "ask about all namespaces at once")
+	f.StringVar(&w.subresource, "subresource", "", "sub-resource, like log or scale")
+	f.StringSliceVar(&w.question.Groups, "as-group", nil, "group that the user is in; may be repeated, and be written as --group. Those that follow from the name are added")
+	f.StringVarP(&w.output, "output", "o", "text", "text, or json for programs")
+	f.StringVar(&w.kubeconfig, "kubeconfig", "", "kubeconfig to use")
+	f.StringVar(&w.context, "context", "", "context of the kubeconfig to use")
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "group" {
+			name = "as-group"
+		}
+		return pflag.NormalizedName(name)
+	})
+}
+
+// run asks the server and prints its answer. The exit status tells as well: 0 for yes.
+func (w *whyCan) run(c *cobra.Command, args []string) error {
+	if w.output != "text" && w.output != "json" {
+		return fmt.Errorf("--output is %q: use text or json", w.output)
+	}
+	client, err := w.client(args)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(w.question)
+	if err != nil {
+		return err
+	}
+	raw, err := client.Post().AbsPath(server.WhyCanPath).SetHeader("Content-Type", "application/json").Body(body).DoRaw(c.Context())
+	if err != nil {
+		return fmt.Errorf("ask the server: %w", err)
+	}
+	var answer server.WhyCanAnswer
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return fmt.Errorf("read the server's answer: %w", err)
+	}
+	return w.show(c.OutOrStdout(), &answer)
+}
+
+func (w *whyCan) show(out io.Writer, answer *server.WhyCanAnswer) error {
+	if w.output == "json" {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		if err := e.Encode(answer); err != nil {
+			return err
+		}
+	} else if _, err := io.WriteString(out, explainCan(answer)); err != nil {
+		return err
+	}
+	if !answer.Allowed {
+		return errNo
+	}
+	return nil
+}
+
+// client reads the arguments into the question, and finds the server that is asked.
+func (w *whyCan) client(args []string) (*rest.RESTClient, error) {
+	q := &w.question
+	q.User, q.Verb, q.Resource = args[0], args[1], args[2]
+	if len(args) > 3 {
+		q.Name = args[3]
+	}
+	if strings.HasPrefix(q.Resource, "/") {
+		q.Path, q.Resource = q.Resource, ""
+	}
+	if w.subresource != "" {
+		q.Resource += "/" + w.subresource
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = w.kubeconfig
+	local := server.DefaultConfig()
+	if own := local.KubeconfigPath(); w.kubeconfig == "" && isWanted(own) {
+		rules.ExplicitPath = own
+	}
+	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: w.context})
+	config, err := loaded.ClientConfig()
+	if err != nil {
+		return nil, err
+	}
+	if q.Namespace == "" && !w.allNamespaces {
+		if q.Namespace, _, err = loaded.Namespace(); err != nil {
+			return nil, err
+		}
+	}
+	config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	return rest.UnversionedRESTClientFor(config)
+}
