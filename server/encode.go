@@ -6,14 +6,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/knarr-dev/knarr/registry"
 	"github.com/knarr-dev/knarr/registry/store"
+	"github.com/knarr-dev/knarr/server/jsonplan"
 )
 
 // An encoding is how the objects of one version of a resource look on the wire. It makes bytes at most once for an
@@ -26,6 +31,29 @@ type encoding struct {
 	version *registry.Version
 	prefix  string // {"kind":"Pod","apiVersion":"v1",
 	typ     metav1.TypeMeta
+	plan    *jsonplan.Plan
+	scratch *sync.Pool // of *[]byte
+}
+
+// encodings are those of all versions asked for so far.
+type encodings struct {
+	plans jsonplan.Plans
+	made  sync.Map // of *encoding, by the kind in its version
+	// scratch is shared by all.
+	scratch sync.Pool
+}
+
+// of is the encoding of a version of a resource. A row that has been replaced has another.
+func (x *encodings) of(row *registry.Resource, v *registry.Version) *encoding {
+	key := schema.GroupVersionKind{Group: row.Group, Version: v.Name, Kind: row.Kind}
+	if e, ok := x.made.Load(key); ok && e.(*encoding).version == v {
+		return e.(*encoding)
+	}
+	typ := metav1.TypeMeta{Kind: row.Kind, APIVersion: groupVersion(row.Group, v.Name)}
+	e := &encoding{row: row, version: v, typ: typ, prefix: fmt.Sprintf(`{"kind":%q,"apiVersion":%q,`, typ.Kind, typ.APIVersion),
+		plan: x.plans.Of(reflect.TypeOf(v.New())), scratch: &x.scratch}
+	x.made.Store(key, e)
+	return e
 }
 
 // Slots of an entry's and a block's memos: each version of a store's objects has a run of them.
@@ -37,11 +65,6 @@ const (
 	slotsPerVersion
 )
 
-func newEncoding(row *registry.Resource, v *registry.Version) encoding {
-	typ := metav1.TypeMeta{Kind: row.Kind, APIVersion: groupVersion(row.Group, v.Name)}
-	return encoding{row: row, version: v, typ: typ, prefix: fmt.Sprintf(`{"kind":%q,"apiVersion":%q,`, typ.Kind, typ.APIVersion)}
-}
-
 func groupVersion(group, version string) string {
 	if group == "" {
 		return version
@@ -49,10 +72,10 @@ func groupVersion(group, version string) string {
 	return group + "/" + version
 }
 
-func (e encoding) slot(what int) int { return e.version.Slot*slotsPerVersion + what }
+func (e *encoding) slot(what int) int { return e.version.Slot*slotsPerVersion + what }
 
 // object is the entry's object in this version, with its kind. Shared: it must not be changed.
-func (e encoding) object(entry *store.Entry) (registry.Object, error) {
+func (e *encoding) object(entry *store.Entry) (registry.Object, error) {
 	hub, err := entry.Object()
 	if err != nil {
 		return nil, err
@@ -61,18 +84,32 @@ func (e encoding) object(entry *store.Entry) (registry.Object, error) {
 }
 
 // json is the entry's object as JSON.
-func (e encoding) json(entry *store.Entry) ([]byte, error) {
+func (e *encoding) json(entry *store.Entry) ([]byte, error) {
 	return entry.Memo(e.slot(slotJSON), func(entry *store.Entry) ([]byte, error) {
 		o, err := e.object(entry)
 		if err != nil {
 			return nil, err
 		}
-		return marshalJSON(o)
+		return e.whole(o)
 	})
 }
 
+// whole is an object of this version as JSON.
+func (e *encoding) whole(o registry.Object) ([]byte, error) {
+	buf, _ := e.scratch.Get().(*[]byte)
+	if buf == nil {
+		buf = new([]byte)
+	}
+	defer e.scratch.Put(buf)
+	var err error
+	if *buf, err = e.plan.Append((*buf)[:0], o); err != nil {
+		return nil, err
+	}
+	return slices.Clone(*buf), nil // it is kept for long: no byte more than needed
+}
+
 // item is the object as a member of a list: its JSON without kind and version.
-func (e encoding) item(whole []byte) (head string, rest []byte) {
+func (e *encoding) item(whole []byte) (head string, rest []byte) {
 	if len(whole) > len(e.prefix) && string(whole[:len(e.prefix)]) == e.prefix {
 		return "{", whole[len(e.prefix):]
 	}
@@ -80,7 +117,7 @@ func (e encoding) item(whole []byte) (head string, rest []byte) {
 }
 
 // proto is the entry's object as a protobuf message, without envelope.
-func (e encoding) proto(entry *store.Entry) ([]byte, error) {
+func (e *encoding) proto(entry *store.Entry) ([]byte, error) {
 	if p := entry.Proto(); p != nil && e.version.FromHub == nil {
 		return p, nil
 	}
@@ -243,4 +280,4 @@ func (c *call) writeHub(code int, hub registry.Object) error {
 	return nil
 }
 
-func (c *call) encoding() encoding { return newEncoding(c.row, c.version) }
+func (c *call) encoding() *encoding { return c.s.encodings.of(c.row, c.version) }

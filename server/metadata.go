@@ -20,12 +20,12 @@ import (
 // metaGroup is the apiVersion of Table and PartialObjectMetadata in the version that the client asked for.
 func metaGroup(f Form) string { return "meta.k8s.io/" + f.MetaType }
 
-func (e encoding) kindOf() schema.GroupVersionKind {
+func (e *encoding) kindOf() schema.GroupVersionKind {
 	return schema.GroupVersionKind{Group: e.row.Group, Version: e.version.Name, Kind: e.row.Kind}
 }
 
 // metadataJSON cuts the metadata out of an object's JSON, where it is the first member after kind and version.
-func (e encoding) metadataJSON(whole []byte) []byte {
+func (e *encoding) metadataJSON(whole []byte) []byte {
 	const key = `"metadata":`
 	if len(whole) < len(e.prefix)+len(key) || string(whole[len(e.prefix):len(e.prefix)+len(key)]) != key {
 		return []byte("{}")
@@ -56,14 +56,14 @@ func objectEnd(b []byte) int {
 }
 
 // partial is an object as PartialObjectMetadata, in JSON.
-func (e encoding) partial(f Form, entry *store.Entry) ([]byte, error) {
+func (e *encoding) partial(f Form, entry *store.Entry) ([]byte, error) {
 	metadata, err := e.metadata(entry)
 	return slices.Concat(f.partialHead(), metadata, []byte("}")), err
 }
 
 // metadata is the JSON of an entry's metadata: a part of the JSON that the entry keeps, found once. Where annotations
 // stand for fields it is not, and made once.
-func (e encoding) metadata(entry *store.Entry) ([]byte, error) {
+func (e *encoding) metadata(entry *store.Entry) ([]byte, error) {
 	if !e.metadataIsWhole() {
 		return entry.Memo(e.slot(slotMetadata), func(entry *store.Entry) ([]byte, error) {
 			hub, err := entry.Object()
@@ -82,12 +82,12 @@ func (e encoding) metadata(entry *store.Entry) ([]byte, error) {
 
 // metadataIsWhole says that an object's metadata alone is the same as within the object. It is not where annotations
 // stand for fields that the version of the URL does not have.
-func (e encoding) metadataIsWhole() bool {
+func (e *encoding) metadataIsWhole() bool {
 	return e.version.ToHub == nil && len(e.row.FieldAnnotations) == 0
 }
 
 // bareMeta is the metadata of a hub object without the annotations that stand for fields.
-func (e encoding) bareMeta(hub registry.Object) metav1.Object {
+func (e *encoding) bareMeta(hub registry.Object) metav1.Object {
 	whole, ok := objectMeta(hub).(*metav1.ObjectMeta)
 	if !ok {
 		return hub
@@ -110,7 +110,7 @@ func partialType(f Form, list string) metav1.TypeMeta {
 }
 
 // partialOf is the metadata of a hub object, or of its Scale, alone.
-func (e encoding) partialOf(f Form, hub registry.Object) *metav1.PartialObjectMetadata {
+func (e *encoding) partialOf(f Form, hub registry.Object) *metav1.PartialObjectMetadata {
 	p := &metav1.PartialObjectMetadata{TypeMeta: partialType(f, "")}
 	j, err := json.Marshal(struct {
 		Metadata metav1.Object `json:"metadata"`
@@ -210,7 +210,7 @@ func (c *call) writeProtoMetadataList(typ metav1.TypeMeta, meta metav1.ListMeta,
 }
 
 // partialProto is an object's metadata as a protobuf PartialObjectMetadata: field 1 of both messages is the metadata.
-func (e encoding) partialProto(entry *store.Entry) ([]byte, error) {
+func (e *encoding) partialProto(entry *store.Entry) ([]byte, error) {
 	if !e.metadataIsWhole() {
 		hub, err := entry.Object()
 		if err != nil {

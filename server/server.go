@@ -36,6 +36,7 @@ type Server struct {
 	chunks    chunkPool
 	streams   streams
 	beat      beat
+	encodings encodings
 	inflight  inflight
 	fairness  *fairness.Gate // nil if there is none: then inflight limits
 	health    *health

@@ -22,7 +22,7 @@ import (
 // gap in those bytes: a zero byte, which JSON never contains, and the moment in seconds since 1970; fill puts the age
 // of now in its place.
 type tableWriter struct {
-	encoding
+	*encoding
 	form    Form
 	include metav1.IncludeObjectPolicy
 	columns []metav1.TableColumnDefinition

@@ -121,7 +121,7 @@ func (c *call) endWatch(frames *frameWriter, err error) error {
 
 // A frameWriter writes events in the form of one watch.
 type frameWriter struct {
-	encoding
+	*encoding
 	form   Form
 	chunks *chunkPool
 	render func(store.Event) ([]byte, error) // the shaped object of an event; nil for whole objects
