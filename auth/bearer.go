@@ -8,6 +8,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+
 	"github.com/knarr-dev/knarr/registry"
 )
 
@@ -28,7 +30,44 @@ func (t Tokens) AuthenticateToken(ctx context.Context, token string, audiences [
 			errs = append(errs, err)
 		}
 	}
-	return nil, nil, errors.Join(errs...)
+	return nil, nil, utilerrors.NewAggregate(errs)
+}
+
+// forAnyone makes an authenticator whose tokens are good for the API server alone answer for whom its tokens are good.
+type forAnyone struct {
+	audiences []string // the API server's own
+	next      registry.TokenAuthenticator
+}
+
+// ForAnyAudience has tokens that name no audience accepted where one of the API server's own is wanted.
+func ForAnyAudience(own []string, next registry.TokenAuthenticator) registry.TokenAuthenticator {
+	return forAnyone{own, next}
+}
+
+func (f forAnyone) AuthenticateToken(ctx context.Context, token string, wanted []string) (*registry.User, []string, error) {
+	if len(wanted) == 0 {
+		wanted = f.audiences
+	}
+	fit := commonAudiences(wanted, f.audiences)
+	if len(fit) == 0 && len(wanted) > 0 {
+		return nil, nil, nil
+	}
+	user, _, err := f.next.AuthenticateToken(ctx, token, wanted)
+	return user, fit, err
+}
+
+// Reviewed answers questions about tokens as a request that came with the token would be answered; to TokenReviews.
+type Reviewed struct {
+	Tokens Tokens
+}
+
+// AuthenticateToken returns the user as handlers of requests would see it. A token that is not good is an error.
+func (r Reviewed) AuthenticateToken(ctx context.Context, token string, audiences []string) (*registry.User, []string, error) {
+	user, fit, err := r.Tokens.AuthenticateToken(WithRemarks(ctx, nil), token, audiences)
+	if user == nil {
+		return nil, nil, utilerrors.NewAggregate([]error{errInvalidToken, err})
+	}
+	return authenticated(user), fit, nil
 }
 
 // known is the token's user; a token that nobody knows is an error.

@@ -3,19 +3,12 @@ package auth
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
-	"encoding/pem"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/google/uuid"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/keyutil"
 
 	"github.com/knarr-dev/knarr/registry"
 )
@@ -23,57 +16,38 @@ import (
 // Issuer signs service account tokens: JWTs whose claims are upstream's, so that whoever verifies its tokens verifies
 // these.
 type Issuer struct {
-	name      string
-	audiences []string
-	key       crypto.Signer
-	keyID     string
-	method    jwt.SigningMethod
+	config IssuerConfig
+	keyID  string
+	method jwt.SigningMethod
 }
 
-// NewIssuer returns the issuer of that name. audiences are the API server's; none means the name alone.
-func NewIssuer(name string, audiences []string, key crypto.Signer) (*Issuer, error) {
-	i := &Issuer{name: name, audiences: audiences, key: key}
-	if len(audiences) == 0 {
-		i.audiences = []string{name}
+// IssuerConfig is what an issuer of tokens is told.
+type IssuerConfig struct {
+	Name      string
+	Audiences []string // the API server's; none means the name alone
+	Key       crypto.Signer
+	MaxLife   time.Duration // bounds the life of tokens; zero bounds nothing
+	// Extend gives tokens that are mounted into pods a year to live, for clients that read them once.
+	Extend bool
+}
+
+// NewIssuer returns an issuer that signs with an RSA key or an ECDSA key on one of NIST's curves.
+func NewIssuer(config IssuerConfig) (*Issuer, error) {
+	if len(config.Audiences) == 0 {
+		config.Audiences = []string{config.Name}
 	}
-	switch public := key.Public().(type) {
-	case *ecdsa.PublicKey:
-		methods := map[int]jwt.SigningMethod{256: jwt.SigningMethodES256, 384: jwt.SigningMethodES384, 521: jwt.SigningMethodES512}
-		i.method = methods[public.Params().BitSize]
-	case *rsa.PublicKey:
-		i.method = jwt.SigningMethodRS256
-	}
-	if i.method == nil {
-		return nil, fmt.Errorf("service account tokens cannot be signed with a %T", key)
-	}
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	keys, err := NewVerificationKeys(config.Key.Public())
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("service account tokens cannot be signed with a %T", config.Key)
 	}
-	sum := sha256.Sum256(der)
-	i.keyID = base64.RawURLEncoding.EncodeToString(sum[:])
-	return i, nil
+	return &Issuer{config: config, keyID: keys[0].id, method: jwt.GetSigningMethod(keys[0].algorithms[0])}, nil
 }
 
 // ReadSigningKey reads an RSA or ECDSA key, in PEM.
 func ReadSigningKey(path string) (crypto.Signer, error) {
-	data, err := os.ReadFile(path)
+	key, err := keyutil.PrivateKeyFromFile(path)
 	if err != nil {
 		return nil, err
-	}
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil, fmt.Errorf("%s holds no PEM block", path)
-	}
-	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
-		return key, nil
-	}
-	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
-		return key, nil
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
@@ -83,12 +57,15 @@ func ReadSigningKey(path string) (crypto.Signer, error) {
 }
 
 // Audiences are the API server's own.
-func (i *Issuer) Audiences() []string { return i.audiences }
+func (i *Issuer) Audiences() []string { return i.config.Audiences }
 
-// MaxSeconds is zero: tokens may live as long as is asked for.
-func (i *Issuer) MaxSeconds() int64 { return 0 }
+// MaxSeconds bounds the life of tokens; zero bounds nothing.
+func (i *Issuer) MaxSeconds() int64 { return int64(i.config.MaxLife / time.Second) }
 
-// accountClaims is what a token says beside the registered claims.
+// Extends says whether tokens that are mounted into pods outlive what was asked for.
+func (i *Issuer) Extends() bool { return i.config.Extend }
+
+// accountClaims are a token's claims.
 type accountClaims struct {
 	jwt.RegisteredClaims
 	Kubernetes boundClaims `json:"kubernetes.io"`
@@ -117,15 +94,15 @@ func (i *Issuer) Issue(_ context.Context, g registry.TokenGrant) (string, error)
 	token := jwt.NewWithClaims(i.method, i.claims(g))
 	token.Header["kid"] = i.keyID
 	delete(token.Header, "typ") // as upstream's signer, which leaves it out
-	return token.SignedString(i.key)
+	return token.SignedString(i.config.Key)
 }
 
 func (i *Issuer) claims(g registry.TokenGrant) accountClaims {
 	issued := jwt.NewNumericDate(g.Issued)
 	c := accountClaims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: i.name, Subject: "system:serviceaccount:" + g.Account.Namespace + ":" + g.Account.Name,
-			Audience: g.Audiences, ID: uuid.NewString(), IssuedAt: issued, NotBefore: issued,
+			Issuer: i.config.Name, Subject: accountUserName(g.Account.Namespace, g.Account.Name),
+			Audience: g.Audiences, ID: g.ID, IssuedAt: issued, NotBefore: issued,
 			ExpiresAt: jwt.NewNumericDate(g.Issued.Add(time.Duration(g.Seconds) * time.Second)),
 		},
 		Kubernetes: boundClaims{Namespace: g.Account.Namespace, Account: *referTo(g.Account)},

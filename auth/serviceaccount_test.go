@@ -20,7 +20,7 @@ func TestTokenSaysWhoseItIsAndWhatItDiesWith(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer, err := NewIssuer("https://issuer", nil, key)
+	issuer, err := NewIssuer(IssuerConfig{Name: "https://issuer", Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}

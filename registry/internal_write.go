@@ -155,7 +155,7 @@ func (r *Registry) ownWrite(row *Resource, verb, subresource, namespace string) 
 	return &Write{
 		Registry: r, Resource: row, Verb: verb, Version: row.Hub().Name, Subresource: subresource, Namespace: namespace,
 		User: User{Name: "system:apiserver", Groups: []string{"system:masters"}},
-		Now:  time.Now(), Warn: func(string) {},
+		Now:  time.Now(), Warn: func(string) {}, Annotate: func(string, string) {},
 	}
 }
 

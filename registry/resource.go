@@ -274,6 +274,8 @@ type Write struct {
 	Now         time.Time
 	// Warn adds a Warning header to the answer.
 	Warn func(text string)
+	// Annotate adds to the request's audit event.
+	Annotate func(key, value string)
 	// Delete removes another object as a DELETE request would: preconditions, grace period, propagation, finalizers,
 	// dry run. It asks no admission. Evictions use it.
 	Delete func(ctx context.Context, row *Resource, key store.Key, options *metav1.DeleteOptions) error

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,12 +26,15 @@ type TokenIssuer interface {
 	Audiences() []string
 	// MaxSeconds bounds the life of tokens; zero bounds nothing.
 	MaxSeconds() int64
+	// Extends says whether tokens that are mounted into pods may outlive what was asked for.
+	Extends() bool
 	// Issue returns a signed token.
 	Issue(ctx context.Context, g TokenGrant) (string, error)
 }
 
 // TokenGrant is what a service account token says.
 type TokenGrant struct {
+	ID        string // of the token, by which it can be recognized in logs
 	Account   *corev1.ServiceAccount
 	Audiences []string
 	Issued    time.Time
@@ -60,7 +64,7 @@ func requestToken(ctx context.Context, w *Write, name string, body Object) (runt
 	if errs := validateTokenLife(*seconds, field.NewPath("spec", "expirationSeconds")); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(tokenRequestKind(), "", errs)
 	}
-	grant := TokenGrant{Account: account, Audiences: request.Spec.Audiences, Issued: w.Now}
+	grant := TokenGrant{ID: uuid.NewString(), Account: account, Audiences: request.Spec.Audiences, Issued: w.Now}
 	if err := grant.bind(ctx, w, request.Spec.BoundObjectRef); err != nil {
 		return nil, err
 	}
@@ -68,11 +72,12 @@ func requestToken(ctx context.Context, w *Write, name string, body Object) (runt
 		w.Warn(fmt.Sprintf("requested expiration of %d seconds shortened to %d seconds", *seconds, most))
 		*seconds = most
 	}
-	grant.live(*seconds, issuer.Audiences())
+	grant.live(*seconds, issuer)
 	token, err := issuer.Issue(ctx, grant)
 	if err != nil {
 		return nil, apierrors.NewInternalError(fmt.Errorf("failed to generate token: %v", err))
 	}
+	w.Annotate("authentication.kubernetes.io/issued-credential-id", "JTI="+grant.ID)
 	ends := w.Now.Add(time.Duration(*seconds) * time.Second)
 	request.Status = authenticationv1.TokenRequestStatus{Token: token, ExpirationTimestamp: metav1.NewTime(ends)}
 	return request, nil
@@ -179,11 +184,12 @@ func (g *TokenGrant) bindPod(ctx context.Context, w *Write, key store.Key) error
 
 // live sets the token's life. Old client libraries read their pod's token once; for them the token that a kubelet
 // asks for by the tell-tale 3607 seconds works for a year, and its use after the hour is only noted.
-func (g *TokenGrant) live(seconds int64, own []string) {
+func (g *TokenGrant) live(seconds int64, issuer TokenIssuer) {
 	const telltale, year = 3607, 365 * 24 * 3600
 	g.Seconds = seconds
+	own := issuer.Audiences()
 	foreign := func(audience string) bool { return !slices.Contains(own, audience) }
-	if g.Pod != nil && seconds == telltale && !slices.ContainsFunc(g.Audiences, foreign) {
+	if issuer.Extends() && g.Pod != nil && seconds == telltale && !slices.ContainsFunc(g.Audiences, foreign) {
 		g.Seconds, g.WarnAfter = year, seconds
 	}
 }

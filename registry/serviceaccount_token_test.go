@@ -19,6 +19,7 @@ type issuer struct {
 
 func (i *issuer) Audiences() []string { return []string{"api", "other"} }
 func (i *issuer) MaxSeconds() int64   { return i.most }
+func (i *issuer) Extends() bool       { return true }
 func (i *issuer) Issue(_ context.Context, g TokenGrant) (string, error) {
 	i.last = g
 	return "token", nil
@@ -41,7 +42,7 @@ func TestServiceAccountTokens(t *testing.T) {
 	create("pods", pod)
 	bound := &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: "p"}
 
-	w := &Write{Registry: r, Namespace: "default", Now: time.Unix(1000, 0), Warn: func(string) {}}
+	w := &Write{Registry: r, Namespace: "default", Now: time.Unix(1000, 0), Warn: func(string) {}, Annotate: func(string, string) {}}
 	ask := func(account string, spec authenticationv1.TokenRequestSpec) (*authenticationv1.TokenRequest, error) {
 		request := &authenticationv1.TokenRequest{Spec: spec}
 		completeTokenRequest(request)

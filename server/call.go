@@ -119,7 +119,8 @@ func (c *call) annotate(key, value string) { askedOf(c.r).annotate(key, value) }
 func (c *call) write(verb string) *registry.Write {
 	return &registry.Write{
 		Registry: c.s.registry, Resource: c.row, Verb: verb, Version: c.version.Name, Subresource: c.Subresource,
-		Namespace: c.Namespace, Name: c.Name, User: c.user, DryRun: c.dryRun, Now: c.now, Warn: c.warn, Delete: c.deleteOther,
+		Namespace: c.Namespace, Name: c.Name, User: c.user, DryRun: c.dryRun, Now: c.now, Warn: c.warn, Annotate: c.annotate,
+		Delete: c.deleteOther,
 	}
 }
 

@@ -60,14 +60,21 @@ type Config struct {
 	KubeletKeyFile      string   `flag:"kubelet-client-key" help:"key of --kubelet-client-certificate"`
 
 	// Who may.
-	ClientCAFile          string   `flag:"client-ca-file" help:"authorities of clients' certificates, beside the cluster's own"`
-	TokenAuthFile         string   `flag:"token-auth-file" help:"file of static tokens: lines of token, user, UID and, optionally, groups in quotes"`
-	AnonymousAuth         bool     `flag:"anonymous-auth" help:"let requests without credentials in, as system:anonymous"`
-	AuthorizationMode     []string `flag:"authorization-mode" help:"who decides what users may do, in this order: Node, RBAC, AlwaysAllow, AlwaysDeny. Members of system:masters may do everything"`
-	ServiceAccountIssuer  []string `flag:"service-account-issuer" help:"issuer of service account tokens; further ones are accepted only"`
-	ServiceAccountKeys    []string `flag:"service-account-key-file" help:"keys that verify service account tokens (default: that of --service-account-signing-key-file)"`
-	APIAudiences          []string `flag:"api-audiences" help:"audiences of service account tokens that are for this API (default: the issuer)"`
-	ServiceAccountSigning string   `flag:"service-account-signing-key-file" help:"key that signs service account tokens (default: the cluster's own)"`
+	ClientCAFile      string   `flag:"client-ca-file" help:"authorities of clients' certificates, beside the cluster's own"`
+	TokenAuthFile     string   `flag:"token-auth-file" help:"file of static tokens: lines of token, user, UID and, optionally, groups in quotes"`
+	AnonymousAuth     bool     `flag:"anonymous-auth" help:"let requests without credentials in, as system:anonymous"`
+	AuthorizationMode []string `flag:"authorization-mode" help:"who decides what users may do, in this order: Node, RBAC, AlwaysAllow, AlwaysDeny. Members of system:masters may do everything"`
+
+	// Tokens of service accounts and nodes.
+	ServiceAccountIssuer  []string      `flag:"service-account-issuer" help:"issuer of service account tokens; further ones are accepted only"`
+	ServiceAccountKeys    []string      `flag:"service-account-key-file" help:"files of public or private keys, in PEM, that verify service account tokens (default: that of --service-account-signing-key-file)"`
+	APIAudiences          []string      `flag:"api-audiences" help:"audiences of service account tokens that are for this API (default: the issuers)"`
+	ServiceAccountSigning string        `flag:"service-account-signing-key-file" help:"key that signs service account tokens (default: the cluster's own)"`
+	ServiceAccountJWKSURI string        `flag:"service-account-jwks-uri" help:"where others find the keys that verify service account tokens, to be shown in /.well-known/openid-configuration (default: this server's own /openid/v1/jwks)"`
+	ServiceAccountLookup  bool          `flag:"service-account-lookup" help:"accept service account tokens of Secrets only as long as their Secret is there"`
+	ServiceAccountExtend  bool          `flag:"service-account-extend-token-expiration" help:"give tokens that are mounted into pods a year to live, for clients that read them once; their use after the time asked for is noted"`
+	BootstrapTokenAuth    bool          `flag:"enable-bootstrap-token-auth" help:"accept the tokens in Secrets of type bootstrap.kubernetes.io/token in kube-system, with which nodes introduce themselves"`
+	ServiceAccountMaxLife time.Duration `flag:"service-account-max-token-expiration" help:"longest life of service account tokens, 1h at least; more is shortened with a warning. 0 sets no limit"`
 
 	// Who did what.
 	Audit audit.Config `prefix:"audit-"`
@@ -93,8 +100,8 @@ func DefaultConfig() Config {
 		ServiceClusterIPRange: "10.0.0.0/24", ServiceNodePortRange: utilnet.PortRange{Base: 30000, Size: 2768},
 		KubeletAddressTypes: []string{"Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"},
 		AnonymousAuth:       true, AuthorizationMode: []string{"Node", "RBAC"},
-		ServiceAccountIssuer: []string{"https://kubernetes.default.svc.cluster.local"},
-		NotReadySeconds:      300, UnreachableSeconds: 300, AllowPrivileged: true,
+		ServiceAccountIssuer: []string{"https://kubernetes.default.svc.cluster.local"}, ServiceAccountLookup: true, ServiceAccountExtend: true,
+		NotReadySeconds: 300, UnreachableSeconds: 300, AllowPrivileged: true,
 		Audit: audit.DefaultConfig(),
 	}
 }
@@ -136,10 +143,11 @@ func (c *Config) Validate() error {
 		{c.ServiceNodePortRange.Size < 1, "--service-node-port-range is empty"},
 		{(c.KubeletCertFile == "") != (c.KubeletKeyFile == ""), "--kubelet-client-certificate and --kubelet-client-key belong together"},
 		{len(c.AuthorizationMode) == 0, "--authorization-mode names none"},
-		{len(c.ServiceAccountIssuer) == 0, "--service-account-issuer names none"},
+		{c.ServiceAccountMaxLife != 0 && (c.ServiceAccountMaxLife < time.Hour || c.ServiceAccountMaxLife > 1<<32*time.Second),
+			"--service-account-max-token-expiration must be 0 or from 1h to 2^32 seconds"},
 		{len(c.ServiceAccountKeys) > 0 && c.ServiceAccountSigning == "", "--service-account-key-file needs --service-account-signing-key-file"},
 	}
-	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates), c.Audit.Validate()}
+	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates), c.Audit.Validate(), c.checkTokenIssuers()}
 	if err := admission.CheckNames(c.EnableAdmission, c.DisableAdmission); err != nil {
 		errs = append(errs, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: %w", err))
 	}

@@ -45,6 +45,7 @@ func newMetrics(s *Server) *metrics {
 	}
 	r.MustRegister(m.total, m.duration, m.size, m.running, m.watches, storeMetrics(s.storage.all()),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(tokenMetrics(s.security.accounts.Uses())...)
 	m.registry, m.Handler = r, promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 	return m
 }

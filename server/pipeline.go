@@ -102,8 +102,22 @@ func (s *Server) parse(next http.Handler) http.Handler {
 		if s.audit != nil {
 			a.annotations, a.took = map[string]string{}, map[string]time.Duration{}
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, a)))
+		ctx := context.WithValue(r.Context(), requestKey{}, a)
+		next.ServeHTTP(w, r.WithContext(auth.WithRemarks(ctx, remarks{a, w.Header()})))
 	})
+}
+
+// remarks are what authentication has to say of a request beside who sent it.
+type remarks struct {
+	request *asked
+	header  http.Header // of the answer
+}
+
+func (m remarks) Annotate(key, value string) { m.request.annotate(key, value) }
+
+func (m remarks) Warn(text string) {
+	var only warnings
+	only.add(m.header, text)
 }
 
 func (s *Server) measure(next http.Handler) http.Handler {

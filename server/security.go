@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
@@ -29,6 +28,8 @@ type security struct {
 	authorizer    registry.Authorizer
 	policy        *rbac.Policy // the cluster's roles and bindings
 	issuer        *auth.Issuer // of service account tokens
+	accountKeys   auth.VerificationKeys
+	accounts      *auth.AccountTokens
 }
 
 // openSecurity makes or reads keys and certificates, and writes the admin's kubeconfig.
@@ -41,20 +42,21 @@ func openSecurity(c *Config, network registry.Network, log *slog.Logger) (*secur
 	if err := s.openFiles(c); err != nil {
 		return nil, err
 	}
-	if c.TokenAuthFile != "" {
-		file, err := auth.ReadTokenFile(c.TokenAuthFile, log)
-		if err != nil {
-			return nil, err
-		}
-		s.tokens = append(s.tokens, file)
-	}
-	s.authenticator = auth.Authentication{ClientCAs: s.clientCAs, Tokens: s.tokens, Anonymous: c.AnonymousAuth}.Authenticator()
-	if s.issuer, err = openIssuer(c, pki); err != nil {
+	if err := s.openIssuer(c); err != nil {
 		return nil, err
 	}
 	write := func() error { return s.writeKubeconfig(c) }
 	pki.OnRenewal(write)
 	return s, write()
+}
+
+// openAuthenticator puts together who finds out who is asking, once there are objects to know tokens by.
+func (s *security) openAuthenticator(c *Config, r *registry.Registry, log *slog.Logger) error {
+	if err := s.openTokens(c, r, log); err != nil {
+		return err
+	}
+	s.authenticator = auth.Authentication{ClientCAs: s.clientCAs, Tokens: s.tokens, Anonymous: c.AnonymousAuth}.Authenticator()
+	return nil
 }
 
 // openAuthorizer puts together who decides, once there are objects to decide by. Roles that cannot be read yet allow
@@ -68,18 +70,6 @@ func (s *security) openAuthorizer(ctx context.Context, c *Config, objects regist
 		return fmt.Errorf("--authorization-mode: %w", err)
 	}
 	return nil
-}
-
-// openIssuer signs service account tokens with the configured key, or the cluster's own.
-func openIssuer(c *Config, pki *auth.PKI) (*auth.Issuer, error) {
-	var key crypto.Signer = pki.ServiceAccountKey
-	if c.ServiceAccountSigning != "" {
-		var err error
-		if key, err = auth.ReadSigningKey(c.ServiceAccountSigning); err != nil {
-			return nil, fmt.Errorf("--service-account-signing-key-file: %w", err)
-		}
-	}
-	return auth.NewIssuer(c.ServiceAccountIssuer[0], c.APIAudiences, key)
 }
 
 // openFiles reads the certificates that are configured in place of the cluster's own.

@@ -64,7 +64,6 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	if s.security, err = openSecurity(&config, network, log); err != nil {
 		return nil, err
 	}
-	s.authenticator = s.security.authenticator
 	if s.storage, err = openStorage(ctx, &config, log); err != nil {
 		return nil, err
 	}
@@ -87,10 +86,13 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	if err = s.security.openAuthorizer(ctx, &config, objects{s.registry}, log); err != nil {
 		return nil, err
 	}
-	s.authorizer = s.security.authorizer
+	if err = s.security.openAuthenticator(&config, s.registry, log); err != nil {
+		return nil, err
+	}
+	s.authenticator, s.authorizer = s.security.authenticator, s.security.authorizer
 	s.impersonation = auth.NewImpersonation(s.authorizer)
 	s.registry.Roles = s.security.policy
-	s.registry.Authorizer, s.registry.Authenticator = s.authorizer, s.security.tokens
+	s.registry.Authorizer, s.registry.Authenticator = s.authorizer, auth.Reviewed{Tokens: s.security.tokens}
 	if s.registry.Kubelet, err = s.security.kubelet(&config); err != nil {
 		return nil, err
 	}
@@ -155,6 +157,7 @@ func (s *Server) routes(v version.Info) http.Handler {
 	openapi := newOpenAPI()
 	r.Handle("/version", newVersion(v))
 	r.Handle("/openapi/*", openapi)
+	s.openID(r)
 	r.Mount("/healthz", s.health.handler("/healthz"))
 	r.Mount("/livez", s.health.handler("/livez"))
 	r.Mount("/readyz", s.health.handler("/readyz"))

@@ -1,0 +1,102 @@
+package auth
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+
+	"k8s.io/client-go/util/keyutil"
+)
+
+// VerificationKeys are public keys whose signatures on service account tokens count. There may be several, so that
+// tokens signed with the last key stay good while the next one is taken into use.
+type VerificationKeys []verificationKey
+
+// verificationKey is a public key, the id by which tokens name it, and the algorithms in which it may sign: never one
+// that takes another kind of key, for then a public key could be passed off as a shared secret.
+type verificationKey struct {
+	id         string
+	public     crypto.PublicKey
+	algorithms []string // the first is the one that tokens are issued in
+}
+
+// NewVerificationKeys takes RSA keys and ECDSA keys on NIST's curves.
+func NewVerificationKeys(publics ...any) (VerificationKeys, error) {
+	var keys VerificationKeys
+	for _, public := range publics {
+		algorithms := algorithmsOf(public)
+		if algorithms == nil {
+			return nil, fmt.Errorf("service account tokens cannot be verified with a %T", public)
+		}
+		id, err := keyID(public)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, verificationKey{id, public, algorithms})
+	}
+	return keys, nil
+}
+
+// ReadVerificationKeys reads files of public or private keys or certificates, in PEM, several to a file.
+func ReadVerificationKeys(paths []string) (VerificationKeys, error) {
+	var all VerificationKeys
+	for _, path := range paths {
+		publics, err := keyutil.PublicKeysFromFile(path)
+		if err != nil {
+			return nil, err
+		}
+		keys, err := NewVerificationKeys(publics...)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		all = append(all, keys...)
+	}
+	return all, nil
+}
+
+// named are the keys of an id; all of them for tokens that name none.
+func (keys VerificationKeys) named(id string) VerificationKeys {
+	if id == "" {
+		return keys
+	}
+	var named VerificationKeys
+	for _, k := range keys {
+		if k.id == id {
+			named = append(named, k)
+		}
+	}
+	return named
+}
+
+// algorithmsOf are those of a key; nil for a key of no use.
+func algorithmsOf(public crypto.PublicKey) []string {
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}
+	case *ecdsa.PublicKey:
+		switch k.Params().BitSize {
+		case 256:
+			return []string{"ES256"}
+		case 384:
+			return []string{"ES384"}
+		case 521:
+			return []string{"ES512"}
+		}
+	}
+	return nil
+}
+
+// keyID is a key's name in tokens and key sets: a digest, for whoever verifies tokens is to fetch the key itself, not
+// to find it in the token.
+func keyID(public crypto.PublicKey) (string, error) {
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(der)
+	return base64.RawURLEncoding.EncodeToString(sum[:]), nil
+}
