@@ -14,11 +14,19 @@ import (
 
 // TestScenarios runs the scripts in testdata, each in a namespace of its own ($NS), against one API server.
 // No controllers run: what they would do does not happen.
-func TestScenarios(t *testing.T) {
-	c := cluster.Start(t, "apiserver")
+func TestScenarios(t *testing.T) { runScenarios(t, "testdata") }
+
+// TestAdmissionScenarios runs scripts about what may be stored, on a server of their own: some set defaults for the whole
+// cluster, and some are about plugins that do not run by default.
+func TestAdmissionScenarios(t *testing.T) {
+	runScenarios(t, "testdata/admission", "--enable-admission-plugins=AlwaysPullImages,DenyServiceExternalIPs,ExtendedResourceToleration,LimitPodHardAntiAffinityTopology,NamespaceAutoProvision")
+}
+
+func runScenarios(t *testing.T, dir string, flags ...string) {
+	c := cluster.Start(t, "apiserver", flags...)
 	bin := filepath.Dir(cluster.Binary(t, "kubectl"))
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata",
+		Dir:                 dir,
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		Setup: func(e *testscript.Env) error {
