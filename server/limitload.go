@@ -17,25 +17,49 @@ import (
 // seat is a request's place at the gate of priority and fairness; without a gate it is none.
 type seat struct {
 	gate   *fairness.Gate
-	ticket fairness.Ticket
+	ticket *fairness.Ticket // the one in use
+	first  fairness.Ticket
+	schema *fairness.Schema
 	about  registry.Attributes
+	work   fairness.Work
+	until  time.Time // when it has queued for long enough
 }
 
-// leave gives the place up before the request has ended: a watch once it has shown what there is, and whatever waits for
-// its client. It may be called more than once, by anybody.
+// enter queues for the place; it returns false if there is none to be had.
+func (s *seat) enter(ctx context.Context) bool {
+	if s.ticket != nil { // given up, and wanted again
+		s.until = time.Now().Add(againPatience)
+		s.ticket = &fairness.Ticket{}
+	} else {
+		s.ticket = &s.first
+	}
+	return s.gate.Enter(ctx, s.ticket, s.schema, &s.about, s.work, s.until)
+}
+
+// leave gives the place up before the request has ended, as a watch does once it has shown what there is. It may be
+// called more than once.
 func (s *seat) leave() {
 	if s.gate != nil {
-		s.gate.Leave(&s.ticket)
+		s.gate.Leave(s.ticket)
 	}
 }
 
-// clientPatience is how long a request keeps its seats while its client sends or takes nothing: seats are for the
-// server's work, and who dawdles would have others wait for nothing.
-const clientPatience = time.Second
+const (
+	// clientPatience is how long a request keeps its seats while its client sends or takes nothing: seats are for the
+	// server's work, and who dawdles would have others wait for nothing.
+	clientPatience = 250 * time.Millisecond
+	// againPatience is how long it queues to have them back.
+	againPatience = 15 * time.Second
+)
 
-// lend gives the seats up if it is not stopped before: when the client lets the request wait for too long.
+// lend gives the seats up if it is not stopped before: when the client lets the request wait for too long. stop returns
+// false if they are gone.
 func (s *seat) lend(after time.Duration) (stop func() bool) {
-	return time.AfterFunc(after, s.leave).Stop
+	if s.gate == nil {
+		return func() bool { return true }
+	}
+	gate, ticket := s.gate, s.ticket
+	return time.AfterFunc(after, func() { gate.Leave(ticket) }).Stop
 }
 
 // openFairness opens the gate, if there is to be one.
@@ -77,20 +101,21 @@ func (s *Server) limitLoad(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		a.seat.about = a.request.attributes(a.user)
-		schema := s.fairness.Classify(&a.seat.about)
-		schema.Mark(w.Header())
-		if !s.fairness.Enter(r.Context(), &a.seat.ticket, schema, &a.seat.about, s.work(r, a.request, schema.MaxSeats()), s.queueUntil(r, a.received)) {
-			tooManyRequests(w, schema.RetryAfter())
+		seat := &a.seat
+		seat.about = a.request.attributes(a.user)
+		seat.schema = s.fairness.Classify(&seat.about)
+		seat.schema.Mark(w.Header())
+		seat.gate, seat.work, seat.until = s.fairness, s.work(r, a.request, seat.schema.MaxSeats()), s.queueUntil(r, a.received)
+		if !seat.enter(r.Context()) {
+			tooManyRequests(w, seat.schema.RetryAfter())
 			return
 		}
-		a.seat.gate = s.fairness
-		defer a.seat.leave()
+		defer seat.leave()
 		if a.request.Verb == "watch" {
-			defer a.seat.lend(s.config.RequestTimeout / 4)() // whether its client takes the initial events or not
+			defer seat.lend(s.config.RequestTimeout / 4)() // whether its client takes the initial events or not
 		}
 		if r.Body != nil && r.ContentLength != 0 {
-			body := &lentBody{ReadCloser: r.Body, seat: &a.seat}
+			body := &lentBody{ReadCloser: r.Body, ctx: r.Context(), seat: seat}
 			defer body.settle()
 			r.Body = body
 		}
@@ -98,10 +123,12 @@ func (s *Server) limitLoad(next http.Handler) http.Handler {
 	})
 }
 
+const tooManyWord = "Too many requests, please try again later."
+
 // tooManyRequests is the answer to those for whom there is no room.
 func tooManyRequests(w http.ResponseWriter, after int64) {
 	w.Header().Set("Retry-After", strconv.FormatInt(after, 10))
-	http.Error(w, "Too many requests, please try again later.", http.StatusTooManyRequests)
+	http.Error(w, tooManyWord, http.StatusTooManyRequests)
 }
 
 // queueUntil is when a request has waited for long enough: a quarter of the time that it has, and no more than a minute.

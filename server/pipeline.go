@@ -136,9 +136,13 @@ func (q *Request) isStream() bool {
 	return q.Verb == "watch"
 }
 
+// answerPatience is how long after the time for a request its client may still take the answer.
+const answerPatience = 10 * time.Second
+
 func (s *Server) limitTime(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if askedOf(r).request.isStream() {
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // what has none needs none taken away
 			next.ServeHTTP(w, r)
 			return
 		}

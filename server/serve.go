@@ -19,6 +19,9 @@ const (
 	streamsPerConn    = 100
 )
 
+// stuckAfter is when a client that takes nothing of its answer is given up: of a watch, or of a whole connection.
+const stuckAfter = time.Minute
+
 // listen opens the port.
 func (c *Config) listen(ctx context.Context) (net.Listener, error) {
 	var config net.ListenConfig
@@ -26,12 +29,13 @@ func (c *Config) listen(ctx context.Context) (net.Listener, error) {
 }
 
 // serve answers requests on the listener until ctx ends, and then shuts down gracefully: no new connections, streams
-// are ended by endStreams, other requests in flight may take until patience is over.
-func serve(ctx context.Context, l net.Listener, t *tls.Config, h http.Handler, endStreams func(), patience time.Duration, logger *slog.Logger) error {
+// are ended by endStreams, other requests in flight may take until patience is over. An answer that is no stream has
+// been taken after limit, or its client has lost it.
+func serve(ctx context.Context, l net.Listener, t *tls.Config, h http.Handler, endStreams func(), limit, patience time.Duration, logger *slog.Logger) error {
 	s := &http.Server{
 		Handler: h, TLSConfig: t,
-		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 1 << 20,
-		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn},
+		ReadHeaderTimeout: readHeaderTimeout, WriteTimeout: limit, IdleTimeout: idleTimeout, MaxHeaderBytes: 1 << 20,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn, WriteByteTimeout: stuckAfter},
 		ErrorLog: log.New(connectionNoise{logger}, "", 0),
 	}
 	ended := make(chan error, 1)

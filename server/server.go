@@ -133,7 +133,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer end()
 	served := make(chan error, 1)
 	go func() {
-		served <- serve(serving, listener, s.security.tls(&s.config), s.router, s.streams.end, 60*time.Second, s.log)
+		served <- serve(serving, listener, s.security.tls(&s.config), s.router, s.streams.end, s.config.RequestTimeout+answerPatience, 60*time.Second, s.log)
 	}()
 	if err := s.health.awaitReady(ctx); err == nil && ready != nil {
 		ready()

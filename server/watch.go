@@ -82,11 +82,15 @@ func (c *call) watch() error {
 	// 3. Follow.
 	var due []store.Event
 	pace := pace{beat: &c.s.beat}
+	stuck := time.AfterFunc(stuckAfter, func() { _ = flusher.SetWriteDeadline(time.Now()) })
+	defer stuck.Stop()
 	for {
 		if pace.hold(ctx) != nil {
 			return nil
 		}
+		stuck.Stop()
 		due, err = cursor.Next(ctx, due[:0])
+		stuck.Reset(stuckAfter)
 		if err != nil {
 			return c.endWatch(frames, err)
 		}

@@ -37,6 +37,7 @@ func (c *call) watchSocket(ctx context.Context, cancel context.CancelFunc, curso
 		defer out.free()
 		write(out)
 		out.flush()
+		_ = socket.SetWriteDeadline(time.Now().Add(stuckAfter)) // fails where the write will
 		if frames.form.Format == Protobuf {
 			message.Next(4)
 			return socket.WriteMessage(websocket.BinaryMessage, message.Bytes())
