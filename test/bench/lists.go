@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -20,10 +19,11 @@ const (
 
 // list asks for lists in several forms, while a light writer changes pods.
 func (l *load) list(ctx context.Context) error {
-	clients, err := l.connections(l.listers)
+	clients, err := l.server.dialMany(ctx, l.listers)
 	if err != nil {
 		return err
 	}
+	defer clients.close()
 	ctx, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go l.keepChanging(ctx, ended)
@@ -43,7 +43,7 @@ func (l *load) list(ctx context.Context) error {
 			n *= 10
 		}
 		l.got.set(form.figure, each(ctx, n, l.listers, func(worker, _ int) {
-			l.fail(l.read(ctx, clients[worker], podsPath+form.query, form.accept, form.encoding))
+			l.fail(clients[worker].ask(request{method: "GET", path: podsPath + form.query, accept: form.accept, encoding: form.encoding}))
 		}))
 	}
 	return nil
@@ -64,17 +64,6 @@ func (l *load) keepChanging(ctx context.Context, ended chan<- struct{}) {
 			}
 		}
 	}
-}
-
-// read reads an answer to its end without looking at it: the server is measured, not the client.
-func (l *load) read(ctx context.Context, client http.RoundTripper, path, accept, encoding string) error {
-	answer, err := l.open(ctx, client, path, accept, encoding)
-	if err != nil {
-		return err
-	}
-	defer answer.Body.Close()
-	_, err = io.Copy(io.Discard, answer.Body)
-	return err
 }
 
 // open sends a GET and returns the answer if it is 200.

@@ -10,7 +10,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
@@ -88,7 +87,23 @@ func each(ctx context.Context, n, workers int, do func(worker, i int)) float64 {
 }
 
 func (l *load) create(ctx context.Context) error {
-	l.got.set("create, 32 clients", each(ctx, l.sizes.pods, l.writers, func(_, i int) { l.fail(l.pods.create(ctx, i)) }))
+	return l.write(ctx, "create, 32 clients", l.sizes.pods, func(i int) request {
+		return request{method: "POST", path: podsPath, contentType: mediaProtobuf, body: encodedPod(i)}
+	})
+}
+
+// write measures n requests of the writers, which have a connection each. The requests are made beforehand.
+func (l *load) write(ctx context.Context, figure string, n int, make func(i int) request) error {
+	clients, err := l.server.dialMany(ctx, l.writers)
+	if err != nil {
+		return err
+	}
+	defer clients.close()
+	var requests []request
+	for i := range n {
+		requests = append(requests, make(i))
+	}
+	l.got.set(figure, each(ctx, n, l.writers, func(worker, i int) { l.fail(clients[worker].ask(requests[i])) }))
 	return nil
 }
 
@@ -102,26 +117,20 @@ func (l *load) fill(ctx context.Context, n int) error {
 }
 
 func (l *load) get(ctx context.Context) error {
-	l.got.set("get, 32 clients", each(ctx, l.sizes.pods, l.writers, func(_, i int) {
-		_, err := l.pods.api.Get(ctx, podName(i), metav1.GetOptions{})
-		l.fail(err)
-	}))
-	return nil
+	return l.write(ctx, "get, 32 clients", 2*l.sizes.pods, func(i int) request {
+		return request{method: "GET", path: podsPath + "/" + podName(i%l.sizes.pods)}
+	})
 }
 
 func (l *load) patch(ctx context.Context) error {
 	body := []byte(`{"metadata":{"labels":{"patched":"yes"}}}`)
-	l.got.set("patch, 32 clients", each(ctx, l.sizes.pods, l.writers, func(_, i int) {
-		_, err := l.pods.api.Patch(ctx, podName(i), types.StrategicMergePatchType, body, metav1.PatchOptions{})
-		l.fail(err)
-	}))
-	return nil
+	return l.write(ctx, "patch, 32 clients", l.sizes.pods, func(i int) request {
+		return request{method: "PATCH", path: podsPath + "/" + podName(i), contentType: "application/strategic-merge-patch+json", body: body}
+	})
 }
 
 func (l *load) delete(ctx context.Context) error {
-	now := int64(0)
-	l.got.set("delete, 32 clients", each(ctx, l.sizes.pods, l.writers, func(_, i int) {
-		l.fail(l.pods.api.Delete(ctx, podName(i), metav1.DeleteOptions{GracePeriodSeconds: &now}))
-	}))
-	return nil
+	return l.write(ctx, "delete, 32 clients", l.sizes.pods, func(i int) request {
+		return request{method: "DELETE", path: podsPath + "/" + podName(i) + "?gracePeriodSeconds=0"}
+	})
 }

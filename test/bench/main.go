@@ -6,6 +6,9 @@
 // 50,000 pods after kill -9. At the end it prints a table of figures: reference, knarr, ratio, and the least that
 // is wanted.
 //
+// The load's clients have a connection each and move frames without decoding what is in them (wire.go): they share the
+// processors with the server, which is what is measured.
+//
 // Memory is resident memory as the kernel counts it (VmRSS, VmHWM), etcd's included.
 package main
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
 	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
@@ -20,6 +23,17 @@ type typedPods struct{ api typedcore.PodInterface }
 func (p typedPods) create(ctx context.Context, i int) error {
 	_, err := p.api.Create(ctx, pod(i), metav1.CreateOptions{})
 	return err
+}
+
+// encodedPod is a pod as a request's body in protobuf.
+func encodedPod(i int) []byte {
+	p := pod(i)
+	p.APIVersion, p.Kind = "v1", "Pod"
+	var b bytes.Buffer
+	if err := protobuf.NewSerializer(scheme.Scheme, scheme.Scheme).Encode(p, &b); err != nil {
+		panic(err) // a pod of this program's own
+	}
+	return b.Bytes()
 }
 
 // annotate changes an annotation, the smallest of changes.

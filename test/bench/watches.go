@@ -21,21 +21,20 @@ const mediaWatch = mediaProtobuf + ";stream=watch"
 // informerStarts starts informers: the whole collection as a stream of ADDED events, up to the bookmark that ends it.
 func (l *load) informerStarts(ctx context.Context) error {
 	const path = podsPath + "?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
-	clients, err := l.connections(l.informers * l.rounds)
+	clients, err := l.server.dialMany(ctx, l.informers*l.rounds)
 	if err != nil {
 		return err
 	}
+	defer clients.close()
 	before := l.server.settled(l.sizes)
 	_, l.peak = l.server.memory()
 	l.server.resetPeak()
 	l.got.set("informer start", each(ctx, len(clients), l.informers, func(_, i int) {
-		answer, err := l.open(ctx, clients[i], path, mediaWatch, "identity")
-		if err != nil {
+		if err := clients[i].start(request{method: "GET", path: path, accept: mediaWatch}); err != nil {
 			l.fail(err)
 			return
 		}
-		defer answer.Body.Close()
-		l.fail(frames(answer.Body, func(frame []byte) bool {
+		l.fail(frames(&body{wire: clients[i]}, func(frame []byte) bool {
 			return !bytes.Contains(frame[:min(len(frame), 32)], []byte("BOOKMARK"))
 		}))
 	}))
@@ -53,25 +52,25 @@ func (l *load) watch(ctx context.Context) error {
 	}
 	ctx, stop := context.WithTimeout(ctx, 5*time.Minute)
 	defer stop()
-	clients, err := l.connections(l.watchers)
+	clients, err := l.server.dialMany(ctx, l.watchers)
 	if err != nil {
 		return err
 	}
+	defer clients.close()
 	var arrived atomic.Int64
 	var opened, ended sync.WaitGroup
 	late := &latencies{}
 	for i, client := range clients {
 		opened.Add(1)
 		ended.Go(func() {
-			answer, err := l.open(ctx, client, podsPath+"?watch=true&resourceVersion="+list.ResourceVersion, mediaWatch, "identity")
+			err := client.start(request{method: "GET", path: podsPath + "?watch=true&resourceVersion=" + list.ResourceVersion, accept: mediaWatch})
 			opened.Done()
 			if err != nil {
 				l.fail(err)
 				return
 			}
-			defer answer.Body.Close()
 			seen := 0
-			l.fail(frames(answer.Body, func(frame []byte) bool {
+			l.fail(frames(&body{wire: client}, func(frame []byte) bool {
 				if i%10 == 0 {
 					late.note(frame)
 				}
