@@ -101,11 +101,7 @@ func unversioned(path string, data []byte) Config {
 // said, by the first kind.
 func configure[T any](h Host, kinds ...auth.ConfigKind[T]) (*T, error) {
 	if h.config == nil {
-		config := new(T)
-		if kinds[0].Default != nil {
-			kinds[0].Default(config)
-		}
-		return config, nil
+		return unsaid(kinds[0])
 	}
 	var said metav1.TypeMeta
 	_ = yaml.Unmarshal(h.config.Data, &said) // what cannot be read, Parse complains of
@@ -116,4 +112,18 @@ func configure[T any](h Host, kinds ...auth.ConfigKind[T]) (*T, error) {
 		}
 	}
 	return kind.Parse(h.config.File, h.config.Data)
+}
+
+// unsaid is a configuration that says nothing; an error if something has to be said.
+func unsaid[T any](kind auth.ConfigKind[T]) (*T, error) {
+	config := new(T)
+	if kind.Default != nil {
+		kind.Default(config)
+	}
+	if kind.Validate != nil {
+		if errs := kind.Validate(config); len(errs) > 0 {
+			return nil, fmt.Errorf("it has no configuration, name one in --admission-control-config-file: %w", errs.ToAggregate())
+		}
+	}
+	return config, nil
 }

@@ -41,7 +41,7 @@ func TestEveryRowIsDocumentedAndStarts(t *testing.T) {
 		if row.plugin == nil {
 			continue
 		}
-		p, err := row.plugin(Host{})
+		p, err := row.plugin(Host{config: configOfTest(row.name)})
 		switch {
 		case err != nil:
 			t.Errorf("%s: %v", row.name, err)

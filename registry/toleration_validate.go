@@ -104,3 +104,8 @@ func validateTolerationNumber(value string, path *field.Path) field.ErrorList {
 	}
 	return errs
 }
+
+// ValidateTolerations is for tolerations outside of objects.
+func ValidateTolerations(tolerations []corev1.Toleration, path *field.Path) field.ErrorList {
+	return validateTolerations(tolerations, path, podOptions{})
+}
