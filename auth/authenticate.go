@@ -25,20 +25,30 @@ type Authenticator interface {
 
 // Authentication is how a server's users may prove who they are.
 type Authentication struct {
+	// Proxy is the front proxy; nil if there is none.
+	Proxy *FrontProxy
+	// Passwords are the users of basic authentication; nil if there is none.
+	Passwords *File[Passwords]
 	// ClientCAs are the authorities of client certificates.
 	ClientCAs []*Bundle
 	// Tokens know bearer tokens; each is asked in turn.
 	Tokens []registry.TokenAuthenticator
-	// Anonymous lets requests without credentials in, as system:anonymous.
-	Anonymous bool
+	// Anonymous is what holds for requests without credentials.
+	Anonymous Anonymous
 }
 
-// Authenticator tries everything configured in upstream's order: client certificate, bearer token, token in a
-// WebSocket's sub-protocol, anonymous. It returns nil without error if nothing fits.
+// Authenticator tries everything configured in upstream's order: front proxy, password, client certificate, bearer
+// token, token in a WebSocket's sub-protocol, anonymous. It returns nil without error if nothing fits.
 func (a Authentication) Authenticator() Authenticator {
 	var chain authenticators
+	if a.Proxy != nil {
+		chain = append(chain, frontProxy{a.Proxy, &clientCertificate{authorities: a.Proxy.Authorities, read: proxyUser}})
+	}
+	if a.Passwords != nil {
+		chain = append(chain, basic{a.Passwords})
+	}
 	for _, authorities := range a.ClientCAs {
-		chain = append(chain, &clientCertificate{authorities: authorities})
+		chain = append(chain, &clientCertificate{authorities: authorities, read: certificateUser})
 	}
 	tokens := Tokens(a.Tokens) // where there are none, a token is still a credential that is wrong
 	chain = append(chain, bearer{tokens}, webSocketProtocol{tokens})
@@ -65,7 +75,7 @@ func (chain authenticators) Authenticate(r *http.Request) (*registry.User, error
 // named puts those who proved who they are into system:authenticated, and names those who tried nothing anonymous.
 type named struct {
 	next      Authenticator
-	anonymous bool
+	anonymous Anonymous
 }
 
 func (n named) Authenticate(r *http.Request) (*registry.User, error) {
@@ -75,10 +85,8 @@ func (n named) Authenticate(r *http.Request) (*registry.User, error) {
 		return nil, err
 	case user != nil:
 		return authenticated(user), nil
-	case n.anonymous:
-		return &registry.User{Name: anonymousUser, Groups: []string{unauthenticatedGroup}}, nil
 	}
-	return nil, nil
+	return n.anonymous.Authenticate(r)
 }
 
 // authenticated is the user as a member of system:authenticated, unless it is nobody after all.

@@ -64,7 +64,7 @@ func TestBearerTokens(t *testing.T) {
 			if c.header != nil {
 				r.Header = c.header
 			}
-			got, err := Authentication{Tokens: []registry.TokenAuthenticator{tokens}, Anonymous: true}.Authenticator().Authenticate(r)
+			got, err := Authentication{Tokens: []registry.TokenAuthenticator{tokens}, Anonymous: Anonymous{Enabled: true}}.Authenticator().Authenticate(r)
 			if (err != nil) != c.fails {
 				t.Fatal(err)
 			}

@@ -26,7 +26,8 @@ const credentialIDKey = "authentication.kubernetes.io/credential-id"
 // a short while.
 type clientCertificate struct {
 	authorities *Bundle
-	mu          sync.Mutex // guards good
+	read        func(leaf *x509.Certificate) (*registry.User, error) // nil if it names nobody
+	mu          sync.Mutex                                           // guards good
 	good        map[[sha256.Size]byte]goodCertificate
 }
 
@@ -54,7 +55,10 @@ func (c *clientCertificate) Authenticate(r *http.Request) (*registry.User, error
 	if ok && known.pool == pool && now.Before(known.until) {
 		return known.user, nil
 	}
-	user, err := verifiedUser(leaf, rest, pool)
+	if err := verifyClient(leaf, rest, pool); err != nil {
+		return nil, err
+	}
+	user, err := c.read(leaf)
 	if user == nil || err != nil {
 		return nil, err
 	}
@@ -71,8 +75,8 @@ func (c *clientCertificate) Authenticate(r *http.Request) (*registry.User, error
 	return user, nil
 }
 
-// verifiedUser is the user of a certificate that an authority in pool has signed; nil if it names nobody.
-func verifiedUser(leaf *x509.Certificate, rest []*x509.Certificate, pool *x509.CertPool) (*registry.User, error) {
+// verifyClient checks that an authority in pool has signed the certificate, maybe over intermediate ones, for a client.
+func verifyClient(leaf *x509.Certificate, rest []*x509.Certificate, pool *x509.CertPool) error {
 	options := x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	if len(rest) > 0 {
 		options.Intermediates = x509.NewCertPool()
@@ -81,16 +85,17 @@ func verifiedUser(leaf *x509.Certificate, rest []*x509.Certificate, pool *x509.C
 		}
 	}
 	if _, err := leaf.Verify(options); err != nil {
-		return nil, fmt.Errorf("verifying certificate SN=%d, SKID=%s, AKID=%s failed: %w",
+		return fmt.Errorf("verifying certificate SN=%d, SKID=%s, AKID=%s failed: %w",
 			leaf.SerialNumber, colonHex(leaf.SubjectKeyId), colonHex(leaf.AuthorityKeyId), err)
 	}
+	return nil
+}
+
+// certificateUser is the user that a verified certificate names; nil if it has no common name.
+func certificateUser(leaf *x509.Certificate) (*registry.User, error) {
 	if leaf.Subject.CommonName == "" {
 		return nil, nil
 	}
-	return certificateUser(leaf)
-}
-
-func certificateUser(leaf *x509.Certificate) (*registry.User, error) {
 	uid, err := certificateUID(leaf)
 	if err != nil {
 		return nil, err

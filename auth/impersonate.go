@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -128,7 +127,11 @@ func wantedUser(header http.Header) (*registry.User, error) {
 		}
 		names, extra = append(names, name), true
 		if len(values) > 0 {
-			addExtra(&u, key, values)
+			if u.Extra == nil {
+				u.Extra = map[string][]string{}
+			}
+			key = extraKey(key)
+			u.Extra[key] = append(u.Extra[key], values...)
 		}
 	}
 	if u.Name == "" {
@@ -151,17 +154,4 @@ func impersonates(header http.Header) bool {
 		}
 	}
 	return false
-}
-
-// addExtra adds values under a key as header names carry it: without case, percent-encoded where need be.
-func addExtra(u *registry.User, encoded string, values []string) {
-	encoded = strings.ToLower(encoded)
-	key, err := url.PathUnescape(encoded)
-	if err != nil {
-		key = encoded
-	}
-	if u.Extra == nil {
-		u.Extra = map[string][]string{}
-	}
-	u.Extra[key] = append(u.Extra[key], values...)
 }

@@ -19,6 +19,9 @@ type Names struct {
 	ClusterDomain string
 }
 
+// ProxyName is the name under which an API server speaks for its users to aggregated ones.
+const ProxyName = "front-proxy-client"
+
 // PKI is the keys and certificates of a cluster, in one directory.
 type PKI struct {
 	dir         string
@@ -54,7 +57,7 @@ func Open(dir string, names Names, log *slog.Logger) (*PKI, error) {
 	p.leaves = []leaf{
 		servingLeaf(cluster, names),
 		{file: "apiserver-kubelet-client", issuer: cluster, name: "kube-apiserver-kubelet-client", groups: []string{mastersGroup}, usage: x509.ExtKeyUsageClientAuth},
-		{file: "front-proxy-client", issuer: proxy, name: "front-proxy-client", usage: x509.ExtKeyUsageClientAuth},
+		{file: "front-proxy-client", issuer: proxy, name: ProxyName, usage: x509.ExtKeyUsageClientAuth},
 		{file: "admin", issuer: cluster, name: "kubernetes-admin", groups: []string{mastersGroup}, usage: x509.ExtKeyUsageClientAuth},
 	}
 	if _, err := p.renew(time.Now()); err != nil {

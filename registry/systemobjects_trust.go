@@ -1,10 +1,15 @@
 package registry
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
-	"maps"
+	"encoding/pem"
+	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,56 +24,95 @@ const trustName = "extension-apiserver-authentication"
 type Trust struct {
 	ClientCA []byte // authorities of client certificates, PEM
 	ProxyCA  []byte // authorities of the front proxy's certificate, PEM
+
+	// The names that certificate may have, and the headers in which the proxy tells of a user.
+	ProxyNames, UserHeaders, UIDHeaders, GroupHeaders, ExtraPrefixes []string
 }
 
-// EnsureTrust publishes the authorities; those that another server has published are kept beside its own.
+// lists are the ConfigMap's keys that hold lists.
+func (t Trust) lists() map[string][]string {
+	return map[string][]string{
+		"requestheader-username-headers": t.UserHeaders, "requestheader-group-headers": t.GroupHeaders,
+		"requestheader-extra-headers-prefix": t.ExtraPrefixes, "requestheader-uid-headers": t.UIDHeaders,
+		"requestheader-allowed-names": t.ProxyNames,
+	}
+}
+
+// EnsureTrust publishes the authorities; those that another server has published are kept beside its own, until they
+// expire.
 func (r *Registry) EnsureTrust(ctx context.Context, t Trust) error {
-	want := map[string]string{}
-	if len(t.ClientCA) > 0 {
-		want["client-ca-file"] = string(t.ClientCA)
-	}
-	if len(t.ProxyCA) > 0 {
-		want["requestheader-client-ca-file"] = string(t.ProxyCA)
-		for key, names := range map[string][]string{
-			"requestheader-username-headers": {"X-Remote-User"}, "requestheader-group-headers": {"X-Remote-Group"},
-			"requestheader-extra-headers-prefix": {"X-Remote-Extra-"}, "requestheader-uid-headers": {"X-Remote-Uid"},
-			"requestheader-allowed-names": {"front-proxy-client"},
-		} {
-			j, err := json.Marshal(names)
-			if err != nil {
-				return err
-			}
-			want[key] = string(j)
-		}
-	}
-	if len(want) == 0 {
+	if len(t.ClientCA)+len(t.ProxyCA) == 0 {
 		return nil
 	}
+	now := time.Now()
 	row, key := r.Resource("", "configmaps"), store.Key{Namespace: metav1.NamespaceSystem, Name: trustName}
-	if err := r.createMissing(ctx, row, &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Data: maps.Clone(want)}); err != nil {
+	first := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	if err := t.addTo(first, now); err != nil {
 		return err
 	}
-	_, err := r.Update(ctx, row, "", key, func(o Object) error {
-		c := o.(*corev1.ConfigMap)
-		if c.Data == nil {
-			c.Data = map[string]string{}
-		}
-		for k, v := range want {
-			if strings.HasSuffix(k, "ca-file") {
-				v = joinPEM(c.Data[k], v)
-			}
-			c.Data[k] = v
-		}
-		return nil
-	})
+	if err := r.createMissing(ctx, row, first); err != nil {
+		return err
+	}
+	_, err := r.Update(ctx, row, "", key, func(o Object) error { return t.addTo(o.(*corev1.ConfigMap), now) })
 	return err
 }
 
-// joinPEM adds the certificates that are not there.
-func joinPEM(have, more string) string {
-	if strings.Contains(have, strings.TrimSpace(more)) {
-		return have
+// addTo adds to what the ConfigMap says already.
+func (t Trust) addTo(c *corev1.ConfigMap, now time.Time) error {
+	if c.Data == nil {
+		c.Data = map[string]string{}
 	}
-	return have + more
+	if len(t.ClientCA) > 0 {
+		c.Data["client-ca-file"] = joinAuthorities(c.Data["client-ca-file"], t.ClientCA, now)
+	}
+	if len(t.ProxyCA) == 0 {
+		return nil
+	}
+	c.Data["requestheader-client-ca-file"] = joinAuthorities(c.Data["requestheader-client-ca-file"], t.ProxyCA, now)
+	for key, ours := range t.lists() {
+		all, err := joinList(c.Data[key], ours)
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		if len(ours) > 0 || key != "requestheader-uid-headers" {
+			c.Data[key] = all
+		}
+	}
+	return nil
+}
+
+// joinList adds what is missing to a list in JSON.
+func joinList(have string, more []string) (string, error) {
+	all := []string{}
+	if have != "" {
+		if err := json.Unmarshal([]byte(have), &all); err != nil {
+			return "", err
+		}
+	}
+	for _, one := range more {
+		if !slices.Contains(all, one) {
+			all = append(all, one)
+		}
+	}
+	text, err := json.Marshal(all)
+	return string(text), err
+}
+
+// joinAuthorities are the certificates of both, each once, but for those that have expired.
+func joinAuthorities(have string, more []byte, now time.Time) string {
+	var all strings.Builder
+	var seen [][]byte
+	for rest := append([]byte(have+"\n"), more...); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return all.String()
+		}
+		known := slices.ContainsFunc(seen, func(one []byte) bool { return bytes.Equal(one, block.Bytes) })
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if known || err != nil || now.After(certificate.NotAfter) {
+			continue
+		}
+		seen = append(seen, block.Bytes)
+		all.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes}))
+	}
 }

@@ -59,10 +59,17 @@ type Config struct {
 	KubeletCertFile     string   `flag:"kubelet-client-certificate" help:"certificate to show to nodes (default: one issued by the cluster's own authority)"`
 	KubeletKeyFile      string   `flag:"kubelet-client-key" help:"key of --kubelet-client-certificate"`
 
+	// Who asks.
+	ClientCAFile         string             `flag:"client-ca-file" help:"authorities of clients' certificates, beside the cluster's own"`
+	TokenAuthFile        string             `flag:"token-auth-file" help:"file of static tokens: lines of token, user, UID and, optionally, groups in quotes"`
+	BasicAuthFile        string             `flag:"basic-auth-file" help:"DEPRECATED, use another way: file of users of HTTP's basic authentication: lines of password, user, UID and, optionally, groups in quotes"`
+	AnonymousAuth        bool               `flag:"anonymous-auth" help:"let requests without credentials in, as system:anonymous"`
+	AuthenticationConfig string             `flag:"authentication-config" help:"file of OpenID Connect issuers whose tokens are accepted, and of the paths that anonymous requests may have (AuthenticationConfiguration); may change while the server runs"`
+	Proxy                ProxyConfig        `prefix:"requestheader-"`
+	OIDC                 OIDCConfig         `prefix:"oidc-"`
+	TokenWebhook         TokenWebhookConfig `prefix:"authentication-token-webhook-"`
+
 	// Who may.
-	ClientCAFile      string   `flag:"client-ca-file" help:"authorities of clients' certificates, beside the cluster's own"`
-	TokenAuthFile     string   `flag:"token-auth-file" help:"file of static tokens: lines of token, user, UID and, optionally, groups in quotes"`
-	AnonymousAuth     bool     `flag:"anonymous-auth" help:"let requests without credentials in, as system:anonymous"`
 	AuthorizationMode []string `flag:"authorization-mode" help:"who decides what users may do, in this order: Node, RBAC, AlwaysAllow, AlwaysDeny. Members of system:masters may do everything"`
 
 	// Tokens of service accounts and nodes.
@@ -101,6 +108,7 @@ func DefaultConfig() Config {
 		KubeletAddressTypes: []string{"Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"},
 		AnonymousAuth:       true, AuthorizationMode: []string{"Node", "RBAC"},
 		ServiceAccountIssuer: []string{"https://kubernetes.default.svc.cluster.local"}, ServiceAccountLookup: true, ServiceAccountExtend: true,
+		Proxy: defaultProxy(), OIDC: defaultOIDC(), TokenWebhook: defaultTokenWebhook(),
 		NotReadySeconds: 300, UnreachableSeconds: 300, AllowPrivileged: true,
 		Audit: audit.DefaultConfig(),
 	}
@@ -147,7 +155,7 @@ func (c *Config) Validate() error {
 			"--service-account-max-token-expiration must be 0 or from 1h to 2^32 seconds"},
 		{len(c.ServiceAccountKeys) > 0 && c.ServiceAccountSigning == "", "--service-account-key-file needs --service-account-signing-key-file"},
 	}
-	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates), c.Audit.Validate(), c.checkTokenIssuers()}
+	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates), c.Audit.Validate(), c.checkTokenIssuers(), c.checkAuthentication()}
 	if err := admission.CheckNames(c.EnableAdmission, c.DisableAdmission); err != nil {
 		errs = append(errs, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: %w", err))
 	}

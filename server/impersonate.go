@@ -22,7 +22,7 @@ func (s *Server) impersonate(next http.Handler) http.Handler {
 			return
 		case as != nil:
 			s.log.Debug("impersonation", "by", a.user.Name, "of", as.User.Name, "path", r.URL.Path)
-			a.user, a.impersonated = as.User, as
+			a.user = as.User
 			a.record.Impersonated(as.User, as.Constraint)
 		}
 		next.ServeHTTP(w, r)

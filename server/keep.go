@@ -36,7 +36,24 @@ func (s *Server) keep(ctx context.Context) {
 	loops.Go(func() { s.registry.KeepFlowControl(ctx) })
 	loops.Go(func() { s.registry.KeepIdentity(ctx) })
 	loops.Go(func() { s.registry.KeepDefinitions(ctx) })
+	loops.Go(func() { s.keepTrust(ctx) })
 	loops.Wait()
+}
+
+// keepTrust publishes authorities again when they have been renewed, or taken out by somebody.
+func (s *Server) keepTrust(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := s.registry.EnsureTrust(ctx, s.security.trust()); err != nil {
+				s.log.Warn("publish the authorities", "err", err)
+			}
+		}
+	}
 }
 
 // prepare makes all at once: none needs what another makes.

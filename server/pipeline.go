@@ -12,7 +12,6 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/knarr-dev/knarr/auth"
 	"github.com/knarr-dev/knarr/registry"
@@ -42,11 +41,10 @@ type requestKey struct{}
 
 // asked is what the pipeline has found out of a request.
 type asked struct {
-	request      *Request
-	user         registry.User      // on whose behalf the request is served
-	impersonated *auth.Impersonated // who that is, if somebody else sent the request
-	received     time.Time
-	seat         seat
+	request  *Request
+	user     registry.User // on whose behalf the request is served
+	received time.Time
+	seat     seat
 
 	// Of the audit log, where there is one; written by the request's own goroutine.
 	record      *audit.Record // nil if the request is not recorded
@@ -164,24 +162,6 @@ func (s *Server) limitTime(next http.Handler) http.Handler {
 			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit))
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
-	})
-}
-
-func (s *Server) authenticate(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		start := time.Now()
-		user, err := s.authenticator.Authenticate(r)
-		askedOf(r).lasted("authentication", start)
-		if err != nil || user == nil {
-			if err != nil {
-				s.log.Debug("authentication", "path", r.URL.Path, "err", err)
-			}
-			writeError(s.auditRefusal(w, r), r, plain(http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized"))
-			return
-		}
-		r.Header.Del("Authorization") // nothing behind this station has use for it
-		askedOf(r).user = *user
-		next.ServeHTTP(w, r)
 	})
 }
 

@@ -23,13 +23,16 @@ type security struct {
 	pki           *auth.PKI
 	serving       *auth.Certificate
 	clientCAs     []*auth.Bundle
+	proxy         *auth.FrontProxy
 	authenticator auth.Authenticator
+	issuers       *auth.File[*auth.OpenIDIssuers] // OpenID Connect's; nil if there are none
 	tokens        auth.Tokens
 	authorizer    registry.Authorizer
 	policy        *rbac.Policy // the cluster's roles and bindings
 	issuer        *auth.Issuer // of service account tokens
 	accountKeys   auth.VerificationKeys
 	accounts      *auth.AccountTokens
+	stop          []func() // ends what goes on in the background
 }
 
 // openSecurity makes or reads keys and certificates, and writes the admin's kubeconfig.
@@ -48,15 +51,6 @@ func openSecurity(c *Config, network registry.Network, log *slog.Logger) (*secur
 	write := func() error { return s.writeKubeconfig(c) }
 	pki.OnRenewal(write)
 	return s, write()
-}
-
-// openAuthenticator puts together who finds out who is asking, once there are objects to know tokens by.
-func (s *security) openAuthenticator(c *Config, r *registry.Registry, log *slog.Logger) error {
-	if err := s.openTokens(c, r, log); err != nil {
-		return err
-	}
-	s.authenticator = auth.Authentication{ClientCAs: s.clientCAs, Tokens: s.tokens, Anonymous: c.AnonymousAuth}.Authenticator()
-	return nil
 }
 
 // openAuthorizer puts together who decides, once there are objects to decide by. Roles that cannot be read yet allow
@@ -169,9 +163,14 @@ func nodeTransport(t *tls.Config) *http.Transport {
 		MaxIdleConnsPerHost: 25, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
 }
 
-// trust is what servers behind this one have to believe.
+// trust is what servers behind this one have to believe: its own proxy's word, and that of the one in front of it.
 func (s *security) trust() registry.Trust {
-	t := registry.Trust{ProxyCA: s.pki.ProxyAuthority.PEM()}
+	t := registry.Trust{ProxyCA: s.pki.ProxyAuthority.PEM(), ProxyNames: []string{auth.ProxyName},
+		UserHeaders: s.proxy.UserHeaders, UIDHeaders: s.proxy.UIDHeaders, GroupHeaders: s.proxy.GroupHeaders, ExtraPrefixes: s.proxy.ExtraPrefixes}
+	if s.proxy.Authorities != s.pki.ProxyAuthority {
+		t.ProxyCA = slices.Concat(t.ProxyCA, s.proxy.Authorities.PEM())
+		t.ProxyNames = append(t.ProxyNames, s.proxy.AllowedNames...)
+	}
 	for _, b := range s.clientCAs {
 		t.ClientCA = append(t.ClientCA, b.PEM()...)
 	}

@@ -118,6 +118,7 @@ func (s *Server) Handler() http.Handler { return s.router }
 // store is closed last. ready, if not nil, is called once the server answers.
 func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer s.storage.close()
+	defer s.security.close()
 	defer s.closeAudit() // after the last request, and those that the server itself sends
 	listener, err := s.config.listen(ctx)
 	if err != nil {
@@ -129,6 +130,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer stop()
 	loops.Go(func() { s.keep(own) })
 	loops.Go(func() { s.keepFairness(own) })
+	loops.Go(func() { s.security.pki.Run(own) })
 	serving, end := context.WithCancel(own)
 	defer end()
 	served := make(chan error, 1)
