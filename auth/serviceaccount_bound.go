@@ -79,7 +79,7 @@ func (a *AccountTokens) bindingsLive(ctx context.Context, c *boundClaims, now ti
 		case err != nil:
 			return errInvalidated
 		case string(live.GetUID()) != b.to.UID:
-			return fmt.Errorf("%s UID (%s) does not match service account %[1]s ref claim (%s)", b.word, live.GetUID(), b.to.UID)
+			return fmt.Errorf("%[1]s UID (%[2]s) does not match service account %[1]s ref claim (%[3]s)", b.word, live.GetUID(), b.to.UID)
 		case longDeleted(live, now):
 			return errInvalidated
 		}
