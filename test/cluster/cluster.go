@@ -93,6 +93,9 @@ func (c *Cluster) end(signal syscall.Signal) {
 	}
 }
 
+// Log is what the process has logged so far.
+func (c *Cluster) Log() string { return c.log.String() }
+
 // Client trusts the cluster's authority and shows no credentials.
 func (c *Cluster) Client() *http.Client {
 	pool := x509.NewCertPool()
