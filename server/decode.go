@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -113,35 +114,44 @@ func (c *call) decodeBody(body []byte, d decoder, also []schema.GroupVersionKind
 	if err != nil {
 		return nil, undecodable(err, d.kind, kind, body)
 	}
-	if len(unknown) > 0 && mode == metav1.FieldValidationStrict {
-		return nil, undecodable(runtime.NewStrictDecodingError(unknown), d.kind, kind, body)
-	}
+	// What is of another kind is refused as that; what is of another version only, after its fields have been looked at.
 	if err := acceptKind(*kind, d.kind, obj, also); err != nil {
 		return nil, err
 	}
+	if len(unknown) > 0 && mode == metav1.FieldValidationStrict {
+		return nil, undecodable(runtime.NewStrictDecodingError(unknown), d.kind, kind, body)
+	}
 	for _, u := range unknown {
 		c.warn(u.Error())
+	}
+	if err := acceptVersion(*kind, d.kind, also); err != nil {
+		return nil, err
 	}
 	o := obj.(registry.Object)
 	o.GetObjectKind().SetGroupVersionKind(d.kind)
 	return o, nil
 }
 
-// acceptKind checks that what a body says it is may be sent where kind is expected.
+// acceptKind checks that what a body says it is may be sent where want is expected.
 func acceptKind(got, want schema.GroupVersionKind, obj runtime.Object, also []schema.GroupVersionKind) error {
-	if got == want {
+	if got.Kind == want.Kind || slices.Contains(also, got) {
 		return nil
 	}
-	for _, a := range also {
-		if got == a {
-			return nil
-		}
+	return badRequest("%s in version %q cannot be handled as a %s: %s", got.Kind, got.Version, want.Kind,
+		noConversion(strings.TrimPrefix(reflect.TypeOf(obj).String(), "*"), want))
+}
+
+// noConversion is the complaint about a Go type that is no version of want.
+func noConversion(from string, want schema.GroupVersionKind) string {
+	return fmt.Sprintf("converting (%s) to (%s.%s): unknown conversion", from, internalGroup(want.Group), want.Kind)
+}
+
+// acceptVersion checks that a body of the right kind is of the version in the URL.
+func acceptVersion(got, want schema.GroupVersionKind, also []schema.GroupVersionKind) error {
+	if got == want || slices.Contains(also, got) {
+		return nil
 	}
-	if got.Kind == want.Kind {
-		return badRequest("the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), want.GroupVersion())
-	}
-	return badRequest("%s in version %q cannot be handled as a %s: converting (%s) to (%s.%s): unknown conversion",
-		got.Kind, got.Version, want.Kind, strings.TrimPrefix(reflect.TypeOf(obj).String(), "*"), internalGroup(want.Group), want.Kind)
+	return badRequest("the API version in the data (%s) does not match the expected API version (%s)", got.GroupVersion(), want.GroupVersion())
 }
 
 // internalGroup is the name by which errors call a group's internal types.

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
-	"k8s.io/client-go/applyconfigurations"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 	"sigs.k8s.io/structured-merge-diff/v6/typed"
@@ -68,7 +67,7 @@ func (f *fieldManagers) of(c *call) (*ownership, error) {
 // typesOf reads objects as typed values by client-go's schemas, and returns an empty one. The few kinds that have no
 // schema there are read by that of their group's OpenAPI document, or (Scale, Binding) without: every list is atomic.
 func (f *fieldManagers) typesOf(kind schema.GroupVersionKind) (managedfields.TypeConverter, *typed.TypedValue) {
-	f.once.Do(func() { f.schemas = applyconfigurations.NewTypeConverter(scheme.Scheme) })
+	f.once.Do(func() { f.schemas = clientTypes() })
 	if probe, err := scheme.Scheme.New(kind); err == nil {
 		probe.GetObjectKind().SetGroupVersionKind(kind)
 		if empty, err := f.schemas.ObjectToTyped(probe); err == nil {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -21,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/mergepatch"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/kubernetes/scheme"
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
@@ -141,14 +143,20 @@ func (c *call) patchedJSON(whole, body []byte, d decoder) (registry.Object, erro
 	if err != nil {
 		return nil, err
 	}
-	if !namesVersion(out) {
+	if head := headOf(out); head != nil && head.APIVersion == "" {
+		if complaint := d.internal(head.Kind); complaint != "" {
+			return nil, invalidPatch(string(out), complaint)
+		}
 		return d.new().(registry.Object), c.heedStrict(unknownMembers(out, c.strict()), string(out))
 	}
 	obj, kind, unknown, err := d.decode(out, JSON, c.strict())
 	if err != nil {
 		return nil, invalidPatch(string(out), err.Error())
 	}
-	if *kind != d.kind {
+	switch {
+	case kind.Kind != d.kind.Kind:
+		return nil, invalidPatch(string(out), noConversion(strings.TrimPrefix(reflect.TypeOf(obj).String(), "*"), d.kind))
+	case *kind != d.kind:
 		return nil, invalidPatch(string(out), fmt.Sprintf("unable to decode %s as %s", kind, d.kind))
 	}
 	if err := c.heedStrict(append(strict, unknown...), string(out)); err != nil {
@@ -159,11 +167,27 @@ func (c *call) patchedJSON(whole, body []byte, d decoder) (registry.Object, erro
 	return o, nil
 }
 
-// namesVersion reports whether an object says of which version it is. One that a patch took the version from is read
-// as upstream's internal type, which knows no member of it: what is left is an empty object, without a name.
-func namesVersion(object []byte) bool {
+// headOf is what an object says it is; nil if that cannot be read.
+func headOf(object []byte) *metav1.TypeMeta {
 	var head metav1.TypeMeta
-	return json.Unmarshal(object, &head) != nil || head.APIVersion != ""
+	if json.Unmarshal(object, &head) != nil {
+		return nil
+	}
+	return &head
+}
+
+// internal is the complaint about an object that a patch took the version from: it is read as upstream's internal type of
+// its kind in the group. One of the decoder's own kind is none: of that type no member is known, and what is left is an
+// empty object, without a name.
+func (d decoder) internal(kind string) string {
+	own := d.kind.GroupKind()
+	switch {
+	case kind == "" || kind == own.Kind:
+		return ""
+	case len(scheme.Scheme.VersionsForGroupKind(schema.GroupKind{Group: own.Group, Kind: kind})) == 0:
+		return fmt.Sprintf("no kind %q is registered for the internal version of group %q in scheme %q", kind, own.Group, schemeName)
+	}
+	return noConversion(internalGroup(own.Group)+"."+kind, d.kind)
 }
 
 // unknownMembers are the complaints about such an object's members, none unless they matter.
