@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	apiserverv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
 
 	"github.com/knarr-dev/knarr/auth/rbac"
 	"github.com/knarr-dev/knarr/registry"
@@ -19,16 +21,30 @@ type Authorization struct {
 	Modes   []string         // who decides, in this order, as --authorization-mode names them
 	Objects registry.Objects // what Node decides by
 	RBAC    *rbac.Policy     // the cluster's roles and bindings
-	Log     *slog.Logger
+	// PolicyFile is what the mode ABAC decides by.
+	PolicyFile string
+	// Webhook is whom the mode Webhook asks.
+	Webhook apiserverv1.WebhookConfiguration
+	// ConfigFile is an AuthorizationConfiguration, which stands in place of Modes and Webhook.
+	ConfigFile string
+	Watch      *PKI // reads the configuration file again; may be nil
+	Log        *slog.Logger
 }
 
 // Authorizer asks for system:masters first, then each mode. What modes go by is read, and followed, from here on.
 func (a Authorization) Authorizer(ctx context.Context) (registry.Authorizer, error) {
+	if a.ConfigFile != "" {
+		authorizer, err := a.configured(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("--authorization-config: %w", err)
+		}
+		return authorizer, nil
+	}
 	chain := Authorizers{Masters{}}
 	for _, mode := range a.Modes {
 		one, err := a.mode(ctx, mode)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("--authorization-mode: %s: %w", mode, err)
 		}
 		chain = append(chain, one)
 	}
@@ -45,8 +61,15 @@ func (a Authorization) mode(ctx context.Context, name string) (registry.Authoriz
 		return a.RBAC, nil
 	case "Node":
 		return NewNode(ctx, a.Objects, a.Log)
+	case "ABAC":
+		if a.PolicyFile == "" {
+			return nil, errors.New("policies are missing: name them by --authorization-policy-file")
+		}
+		return ReadABAC(a.PolicyFile, a.Log)
+	case "Webhook":
+		return newWebhookAuthorizer(&a.Webhook)
 	}
-	return nil, fmt.Errorf("authorization mode %q is unknown: use Node, RBAC, AlwaysAllow or AlwaysDeny", name)
+	return nil, fmt.Errorf("unknown: use %s", strings.Join(authorizationModes(), ", "))
 }
 
 // Authorizers are asked in order, until one allows or denies.

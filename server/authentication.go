@@ -50,7 +50,7 @@ func (s *security) limitAnonymous(c *Config, a *auth.Authentication, log *slog.L
 			return nil
 		}
 	}
-	if a.Anonymous.Enabled && slices.Contains(c.AuthorizationMode, "AlwaysAllow") {
+	if a.Anonymous.Enabled && slices.Contains(c.Authorization.modes(), "AlwaysAllow") {
 		log.Warn("anonymous requests are refused, because --authorization-mode=AlwaysAllow would let everybody do everything")
 		a.Anonymous.Enabled = false
 	}

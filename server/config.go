@@ -70,7 +70,7 @@ type Config struct {
 	TokenWebhook         TokenWebhookConfig `prefix:"authentication-token-webhook-"`
 
 	// Who may.
-	AuthorizationMode []string `flag:"authorization-mode" help:"who decides what users may do, in this order: Node, RBAC, AlwaysAllow, AlwaysDeny. Members of system:masters may do everything"`
+	Authorization AuthorizationConfig `prefix:"authorization-"`
 
 	// Tokens of service accounts and nodes.
 	ServiceAccountIssuer  []string      `flag:"service-account-issuer" help:"issuer of service account tokens; further ones are accepted only"`
@@ -106,7 +106,7 @@ func DefaultConfig() Config {
 		EtcdPrefix: "/registry", EtcdCompaction: 5 * time.Minute, EventTTL: time.Hour,
 		ServiceClusterIPRange: "10.0.0.0/24", ServiceNodePortRange: utilnet.PortRange{Base: 30000, Size: 2768},
 		KubeletAddressTypes: []string{"Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"},
-		AnonymousAuth:       true, AuthorizationMode: []string{"Node", "RBAC"},
+		AnonymousAuth:       true, Authorization: defaultAuthorization(),
 		ServiceAccountIssuer: []string{"https://kubernetes.default.svc.cluster.local"}, ServiceAccountLookup: true, ServiceAccountExtend: true,
 		Proxy: defaultProxy(), OIDC: defaultOIDC(), TokenWebhook: defaultTokenWebhook(),
 		NotReadySeconds: 300, UnreachableSeconds: 300, AllowPrivileged: true,
@@ -150,12 +150,11 @@ func (c *Config) Validate() error {
 		{c.EventTTL <= 0, "--event-ttl must be above 0"},
 		{c.ServiceNodePortRange.Size < 1, "--service-node-port-range is empty"},
 		{(c.KubeletCertFile == "") != (c.KubeletKeyFile == ""), "--kubelet-client-certificate and --kubelet-client-key belong together"},
-		{len(c.AuthorizationMode) == 0, "--authorization-mode names none"},
 		{c.ServiceAccountMaxLife != 0 && (c.ServiceAccountMaxLife < time.Hour || c.ServiceAccountMaxLife > 1<<32*time.Second),
 			"--service-account-max-token-expiration must be 0 or from 1h to 2^32 seconds"},
 		{len(c.ServiceAccountKeys) > 0 && c.ServiceAccountSigning == "", "--service-account-key-file needs --service-account-signing-key-file"},
 	}
-	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates), c.Audit.Validate(), c.checkTokenIssuers(), c.checkAuthentication()}
+	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates), c.Audit.Validate(), c.checkTokenIssuers(), c.checkAuthentication(), c.Authorization.check()}
 	if err := admission.CheckNames(c.EnableAdmission, c.DisableAdmission); err != nil {
 		errs = append(errs, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: %w", err))
 	}

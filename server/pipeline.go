@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/knarr-dev/knarr/auth"
 	"github.com/knarr-dev/knarr/registry"
@@ -163,36 +161,6 @@ func (s *Server) limitTime(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
-}
-
-func (s *Server) authorize(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a := askedOf(r)
-		attributes := a.request.attributes(a.user)
-		start := time.Now()
-		decision, reason, err := s.authorizer.Authorize(r.Context(), attributes)
-		a.lasted("authorization", start)
-		switch {
-		case decision == registry.Allow:
-			a.annotate("authorization.k8s.io/decision", "allow")
-			a.annotate("authorization.k8s.io/reason", reason)
-			next.ServeHTTP(w, r)
-		case err != nil && decision == registry.NoOpinion:
-			a.annotate("authorization.k8s.io/reason", "internal error")
-			writeError(w, r, apierrors.NewInternalError(err))
-		default:
-			a.annotate("authorization.k8s.io/decision", "forbid")
-			a.annotate("authorization.k8s.io/reason", reason)
-			writeError(w, r, forbidden(attributes, reason))
-		}
-	})
-}
-
-// attributes is the request as an authorizer sees it.
-func (q *Request) attributes(user registry.User) registry.Attributes {
-	return registry.Attributes{User: user, Verb: q.Verb, ResourceRequest: q.IsResource, Namespace: q.Namespace, Group: q.Group,
-		Version: q.Version, Resource: q.Plural, Subresource: q.Subresource, Name: cmp.Or(q.Name, q.SelectedName), Path: q.Path,
-		Fields: q.Fields, Labels: q.Labels}
 }
 
 // serveAPI serves what is not a fixed end point: discovery, and the resources of the table.

@@ -1,9 +1,7 @@
 package server
 
 import (
-	"context"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -51,19 +49,6 @@ func openSecurity(c *Config, network registry.Network, log *slog.Logger) (*secur
 	write := func() error { return s.writeKubeconfig(c) }
 	pki.OnRenewal(write)
 	return s, write()
-}
-
-// openAuthorizer puts together who decides, once there are objects to decide by. Roles that cannot be read yet allow
-// nothing until they are.
-func (s *security) openAuthorizer(ctx context.Context, c *Config, objects registry.Objects, log *slog.Logger) (err error) {
-	s.policy = rbac.New()
-	if err := s.policy.Follow(ctx, objects); err != nil {
-		log.Warn("read roles and bindings", "err", err)
-	}
-	if s.authorizer, err = (auth.Authorization{Modes: c.AuthorizationMode, Objects: objects, RBAC: s.policy, Log: log}).Authorizer(ctx); err != nil {
-		return fmt.Errorf("--authorization-mode: %w", err)
-	}
-	return nil
 }
 
 // openFiles reads the certificates that are configured in place of the cluster's own.

@@ -29,7 +29,7 @@ func TestFlagsFillTheConfiguration(t *testing.T) {
 	}
 	switch {
 	case config.SecurePort != 7443, config.BindAddress.String() != "::1", config.ServiceNodePortRange.Size != 11,
-		len(config.AuthorizationMode) != 2, config.RuntimeConfig["apps/v1"] != "false", config.EventTTL.Hours() != 2:
+		len(config.Authorization.Mode) != 2, config.RuntimeConfig["apps/v1"] != "false", config.EventTTL.Hours() != 2:
 		t.Errorf("%+v", config)
 	}
 	if config.EtcdPrefix != "/registry" {
