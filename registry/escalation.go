@@ -10,6 +10,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validate/content"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/component-helpers/auth/rbac/validation"
 )
 
@@ -80,7 +81,7 @@ func (w *Write) permitRules(ctx context.Context, name string, rules []rbacv1.Pol
 	text := fmt.Sprintf("user %q (groups=%q) is attempting to grant RBAC permissions not currently held:\n%s",
 		w.User.Name, w.User.Groups, strings.Join(describeRules(missing), "\n"))
 	if lost != nil {
-		text += fmt.Sprintf("; resolution errors: %v", []error{lost})
+		text += fmt.Sprintf("; resolution errors: %v", []error{w.asRequested(lost)})
 	}
 	return apierrors.NewForbidden(w.Resource.GroupResource(), name, errors.New(text))
 }
@@ -131,7 +132,25 @@ func (w *Write) rulesOf(ref rbacv1.RoleRef) ([]rbacv1.PolicyRule, error) {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("Name parameter invalid: %q: %s", ref.Name, strings.Join(faults, ";")))
 		}
 	}
-	return w.Registry.Roles.RoleRules(ref, w.Namespace)
+	rules, err := w.Registry.Roles.RoleRules(ref, w.Namespace)
+	return rules, w.asRequested(err)
+}
+
+// asRequested has errors about roles that are not found name the resource of the request, which is all that
+// kube-apiserver's storage knows when it is asked in the course of another request.
+func (w *Write) asRequested(err error) error {
+	var several utilerrors.Aggregate
+	if errors.As(err, &several) {
+		errs := slices.Clone(several.Errors())
+		for i := range errs {
+			errs[i] = w.asRequested(errs[i])
+		}
+		return utilerrors.NewAggregate(errs)
+	}
+	if status := apierrors.APIStatus(nil); apierrors.IsNotFound(err) && errors.As(err, &status) {
+		return apierrors.NewNotFound(w.Resource.GroupResource(), status.Status().Details.Name)
+	}
+	return err
 }
 
 // describeRules names rights, as few as can be, in order. Each rule has one verb; those that differ in nothing else are

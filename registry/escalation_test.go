@@ -73,7 +73,7 @@ func TestNobodyGrantsWhatHeDoesNotHave(t *testing.T) {
 		"a role whose rights he has not":     {grants: grants{role: []rbacv1.PolicyRule{path}}, obj: binding("there"), want: bindings + denied + `{NonResourceURLs:["/metrics"], Verbs:["get"]}`},
 		"he may bind":                        {grants: grants{role: []rbacv1.PolicyRule{path}, verb: "bind"}, obj: binding("there")},
 		"to escalate is not to bind":         {grants: grants{role: []rbacv1.PolicyRule{path}, verb: "escalate"}, obj: binding("there"), want: bindings + denied + `{NonResourceURLs:["/metrics"], Verbs:["get"]}`},
-		"a role that does not exist":         {obj: binding("elsewhere"), want: roles + ` "elsewhere" not found`},
+		"a role that does not exist":         {obj: binding("elsewhere"), want: bindings + ` "elsewhere" not found`},
 		"a role without a name":              {obj: binding(""), want: "Name parameter required."},
 		"a name that no role can have":       {obj: binding("a/b"), want: `Name parameter invalid: "a/b": may not contain '/'`},
 		"only what garbage collection needs": {grants: grants{role: []rbacv1.PolicyRule{path}}, obj: binding("there"), old: held},

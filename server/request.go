@@ -28,6 +28,7 @@ type Request struct {
 	Subresource string
 	Rest        string // what follows the sub-resource: the path that a proxy forwards
 	legacyWatch bool   // the path says watch
+	legacyProxy bool   // the path says proxy, which no resource is served by any more
 
 	// What a list, watch or deletion of a collection selects by, for authorization alone: what cannot be understood is
 	// left out here, and refused later.
@@ -56,6 +57,9 @@ func parseRequest(r *http.Request) *Request {
 	if parts[0] == "watch" && len(parts) > 1 {
 		q.legacyWatch, parts = true, parts[1:]
 	}
+	if parts[0] == "proxy" && len(parts) > 1 {
+		q.legacyProxy, parts = true, parts[1:]
+	}
 	if parts[0] == "namespaces" && len(parts) > 1 {
 		q.Namespace = parts[1]
 		// /namespaces/NAME and its own sub-resources are about the namespace, all else is inside it.
@@ -67,7 +71,7 @@ func parseRequest(r *http.Request) *Request {
 	if len(parts) > 1 {
 		q.Name = parts[1]
 	}
-	if len(parts) > 2 {
+	if len(parts) > 2 && !q.legacyProxy {
 		q.Subresource = parts[2]
 		q.Rest = strings.Join(parts[3:], "/")
 	}
@@ -100,6 +104,9 @@ func (q *Request) readSelectors(r *http.Request) {
 
 // verb is the request's verb as authorization and metrics name it.
 func (q *Request) verb(r *http.Request) string {
+	if q.legacyProxy {
+		return "proxy"
+	}
 	switch r.Method {
 	case http.MethodPost:
 		return "create"
@@ -136,7 +143,7 @@ func wantsWatch(r *http.Request) bool {
 // resolve finds the row, version and sub-resource that the request names, and whether its verb exists there.
 func (q *Request) resolve(reg *registry.Registry, method string) error {
 	row, version := reg.Lookup(q.Group, q.Version, q.Plural)
-	if row == nil || !q.scopeFits(row) {
+	if row == nil || q.legacyProxy || !q.scopeFits(row) {
 		return errNoSuchPath()
 	}
 	q.row, q.version = row, version

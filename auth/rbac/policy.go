@@ -253,9 +253,5 @@ func (p *Policy) RoleRules(ref rbacv1.RoleRef, namespace string) ([]rbacv1.Polic
 			return set.rules, nil
 		}
 	}
-	plural := "roles"
-	if key.namespace == "" {
-		plural = "clusterroles"
-	}
-	return nil, apierrors.NewNotFound(schema.GroupResource{Group: rbacv1.GroupName, Resource: plural}, ref.Name)
+	return nil, key.notFound()
 }

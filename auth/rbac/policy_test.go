@@ -208,7 +208,7 @@ func TestRefusalNamesRolesThatDoNotExist(t *testing.T) {
 			}
 		})
 	}
-	if _, err := p.RoleRules(rbacv1.RoleRef{Kind: "Role", Name: "y"}, "shop"); !apierrors.IsNotFound(err) || err.Error() != `roles.rbac.authorization.k8s.io "y" not found` {
+	if _, err := p.RoleRules(rbacv1.RoleRef{Kind: "Role", Name: "y"}, "shop"); !apierrors.IsNotFound(err) || err.Error() != `role.rbac.authorization.k8s.io "y" not found` {
 		t.Errorf("rules of a role that does not exist: %v", err)
 	}
 }
