@@ -36,7 +36,7 @@ func newOwnEndpoints(r *Registry) *ownEndpoints {
 	o := &ownEndpoints{r: r, leases: sync.OnceValue(func() *store.Store {
 		return r.db.Open(store.Config{
 			Resource: schema.GroupResource{Resource: "masterleases"}, Kind: corev1.SchemeGroupVersion.WithKind("Endpoints"),
-			Prefix: "masterleases", New: func() store.Object { return &corev1.Endpoints{} },
+			Prefix: "masterleases", Unsealed: true, New: func() store.Object { return &corev1.Endpoints{} },
 		})
 	})}
 	if ip := r.Network.AdvertiseAddress; ip != nil && !ip.IsUnspecified() && !ip.IsLoopback() {

@@ -31,6 +31,7 @@ func portRanges() store.Config {
 		Resource: schema.GroupResource{Resource: "servicenodeportallocations"},
 		Kind:     corev1.SchemeGroupVersion.WithKind("RangeAllocation"),
 		Prefix:   "ranges",
+		Unsealed: true,
 		New:      func() store.Object { return &corev1.RangeAllocation{} },
 	}
 }

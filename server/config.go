@@ -47,6 +47,8 @@ type Config struct {
 	EtcdKeyFile         string        `flag:"etcd-keyfile" help:"key of --etcd-certfile"`
 	EtcdPrefix          string        `flag:"etcd-prefix" help:"prefix of all keys in etcd"`
 	EtcdCompaction      time.Duration `flag:"etcd-compaction-interval" help:"how often old revisions are dropped; 0 never drops any"`
+	EncryptionConfig    string        `flag:"encryption-provider-config" help:"file that says with which keys which resources are encrypted in etcd (EncryptionConfiguration)"`
+	EncryptionReload    bool          `flag:"encryption-provider-config-automatic-reload" help:"read --encryption-provider-config again when it changes"`
 	EventTTL            time.Duration `flag:"event-ttl" help:"how long Events are kept"`
 
 	// Network.
@@ -147,6 +149,7 @@ func (c *Config) Validate() error {
 		{len(c.EtcdServers) == 0 && (c.EtcdCAFile != "" || c.EtcdCertFile != ""), "--etcd-cafile and --etcd-certfile need --etcd-servers: the embedded etcd has no listener"},
 		{!strings.HasPrefix(c.EtcdPrefix, "/"), fmt.Sprintf("--etcd-prefix is %q: it begins with a slash", c.EtcdPrefix)},
 		{c.EtcdCompaction < 0, "--etcd-compaction-interval must not be below 0"},
+		{c.EncryptionReload && c.EncryptionConfig == "", "--encryption-provider-config-automatic-reload needs --encryption-provider-config"},
 		{c.EventTTL <= 0, "--event-ttl must be above 0"},
 		{c.ServiceNodePortRange.Size < 1, "--service-node-port-range is empty"},
 		{(c.KubeletCertFile == "") != (c.KubeletKeyFile == ""), "--kubelet-client-certificate and --kubelet-client-key belong together"},

@@ -43,11 +43,13 @@ func newHealth(s *Server) *health {
 		defer cancel()
 		return s.storage.healthy(ctx)
 	}
+	kms := func(ctx context.Context) error { return s.storage.keys.healthy(ctx) }
 	h.checks = []check{
 		{"ping", all, fine},
 		{"log", all, fine},
 		{"etcd", all, etcd},
 		{"etcd-readiness", ready, etcd},
+		{"kms-providers", []string{"/healthz", "/readyz"}, kms},
 		{"informer-sync", ready, started},
 		{"poststarthook/start-apiserver-admission-initializer", all, fine},
 		{"poststarthook/rbac/bootstrap-roles", all, started},
@@ -63,6 +65,9 @@ func newHealth(s *Server) *health {
 			}
 			return nil
 		}},
+	}
+	if s.storage.keys == nil || !s.storage.keys.named {
+		h.checks = slices.DeleteFunc(h.checks, func(c check) bool { return c.name == "kms-providers" })
 	}
 	return h
 }

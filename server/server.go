@@ -64,7 +64,11 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	if s.security, err = openSecurity(&config, network, log); err != nil {
 		return nil, err
 	}
-	if s.storage, err = openStorage(ctx, &config, log); err != nil {
+	keys, err := openSealing(&config, s.security.pki, log)
+	if err != nil {
+		return nil, err
+	}
+	if s.storage, err = openStorage(ctx, &config, keys, log); err != nil {
 		return nil, err
 	}
 	defer func() {

@@ -18,15 +18,16 @@ import (
 // storage is where objects are kept: the etcd embedded in this process, or an external cluster.
 type storage struct {
 	db     *store.DB
+	keys   *sealing // nil: values are stored in plain
 	client *clientv3.Client
 	etcd   *embedded.Etcd // nil with an external cluster
 	others []*storage     // clusters that keep single resources
 }
 
 // openStorage starts or finds etcd and opens the store over it.
-func openStorage(ctx context.Context, c *Config, log *slog.Logger) (*storage, error) {
-	s := &storage{}
-	options := c.storeOptions(log)
+func openStorage(ctx context.Context, c *Config, keys *sealing, log *slog.Logger) (*storage, error) {
+	s := &storage{keys: keys}
+	options := c.storeOptions(keys, log)
 	var err error
 	if len(c.EtcdServers) == 0 {
 		if s.etcd, err = embedded.Start(embedded.Config{Dir: filepath.Join(c.DataDir, "etcd"), Log: log}); err != nil {
@@ -47,8 +48,11 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger) (*storage, er
 }
 
 // storeOptions are those of every database, whichever etcd it is in.
-func (c *Config) storeOptions(log *slog.Logger) store.Options {
+func (c *Config) storeOptions(keys *sealing, log *slog.Logger) store.Options {
 	options := store.Options{Root: c.EtcdPrefix, Log: log, CompactEvery: c.EtcdCompaction}
+	if keys != nil {
+		options.Cipher = keys.cipher
+	}
 	if c.EtcdCompaction == 0 {
 		options.CompactEvery = -1 // never, as the flag says
 	}
@@ -86,7 +90,7 @@ func (s *storage) split(ctx context.Context, c *Config, rows []*registry.Resourc
 		if other.client, err = dialEtcd(c, o.Servers); err != nil {
 			return err
 		}
-		options := c.storeOptions(log)
+		options := c.storeOptions(s.keys, log)
 		options.Client = other.client
 		if other.db, err = store.New(ctx, options); err != nil {
 			return fmt.Errorf("--etcd-servers-overrides: %s/%s: %w", o.Group, o.Resource, err)
@@ -135,4 +139,5 @@ func (s *storage) close() {
 	if s.etcd != nil {
 		s.etcd.Close()
 	}
+	s.keys.close()
 }

@@ -15,7 +15,8 @@ type Store struct {
 	Config
 	db         *DB
 	prefix     string // in etcd, with the root before it and a slash behind
-	head       []byte // of every stored value
+	head       []byte // of every stored value, before it is sealed
+	cipher     Cipher // nil: values are stored in plain
 	elem       reflect.Type
 	fieldIndex map[string]int
 
@@ -65,6 +66,9 @@ func newStore(db *DB, c Config) *Store {
 	s := &Store{Config: c, db: db, prefix: db.root + c.Prefix + "/", fieldIndex: map[string]int{}}
 	s.elem = reflect.TypeOf(c.New()).Elem()
 	s.head = envelopeHead(c.Kind)
+	if db.cipher != nil && !c.Unsealed {
+		s.cipher = db.cipher(c.Resource)
+	}
 	for i, f := range c.Fields {
 		s.fieldIndex[f.Path] = i
 	}

@@ -102,9 +102,12 @@ func (s *Store) unmarshal(body []byte, o Object) error {
 // decodeEntry makes the object of an entry, whose data is complete and in the form of this process already.
 func (s *Store) decodeEntry(e *Entry) (Object, error) {
 	if e.broken {
-		_, err := s.decode(e.data)
-		if err == nil {
-			err = fmt.Errorf("the stored value cannot be encoded again")
+		plain, _, err := s.unseal(s.db.ctx, e.Key, e.data)
+		if err != nil {
+			return nil, err
+		}
+		if _, err = s.decode(plain); err == nil {
+			err = fmt.Errorf("the stored value could not be read, or encoded again, when it was last seen")
 		}
 		return nil, fmt.Errorf("decode %s %q: %w", s.Resource, e.path(), err)
 	}
@@ -143,7 +146,11 @@ func (s *Store) Rehearse(o Object) error {
 // intake makes an entry of a value read from etcd: decoded, completed, and encoded again. Where that gives other bytes
 // the entry is served with them. A value that cannot be decoded becomes a broken entry, for the others must go on.
 func (s *Store) intake(k Key, value []byte, r Revision) *Entry {
-	o, err := s.decode(value)
+	plain, stale, err := s.unseal(s.db.ctx, k, value)
+	if err != nil {
+		return s.broken(k, value, r, err)
+	}
+	o, err := s.decode(plain)
 	if err != nil {
 		return s.broken(k, value, r, err)
 	}
@@ -155,7 +162,7 @@ func (s *Store) intake(k Key, value []byte, r Revision) *Entry {
 		return s.broken(k, value, r, err)
 	}
 	entry := s.newEntry(k, e, attributesOf(o, s.Fields), r)
-	entry.foreign = !bytes.Equal(e.value, value)
+	entry.foreign = stale || !bytes.Equal(e.value, plain)
 	return entry
 }
 

@@ -9,6 +9,7 @@ type Config struct {
 	Prefix     string                  // below etcd's root: "pods", "services/specs"
 	Namespaced bool
 	JSON       bool // stored as JSON; else as protobuf in the k8s envelope
+	Unsealed   bool // kept in plain, whatever else is sealed: no resource of the API
 	// New returns a zero object.
 	New func() Object
 	// Complete brings an object read from etcd to today's defaults; nil means there is nothing to complete. The stream

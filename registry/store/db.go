@@ -11,6 +11,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // DB is a connection to etcd and the one watch that feeds the caches of all stores opened from it.
@@ -19,6 +20,7 @@ type DB struct {
 	root     string // with a slash at its end
 	revision func() int64
 	log      *slog.Logger
+	cipher   func(schema.GroupResource) Cipher
 
 	applied   applied // how far the stream has brought the caches
 	waiters   waiters
@@ -45,6 +47,8 @@ type Options struct {
 	Revision func() int64
 	// Log gets what an operator should know; nil is slog's default.
 	Log *slog.Logger
+	// Cipher seals the values of a resource; nil, or a nil Cipher, stores them in plain.
+	Cipher func(schema.GroupResource) Cipher
 	// HistoryBytes bounds the memory of past changes, all resources together; 0 is as much as the present takes, but
 	// at least 24 MB and at most 100.
 	HistoryBytes int
@@ -71,7 +75,7 @@ func (o *Options) complete() {
 func New(ctx context.Context, o Options) (*DB, error) {
 	o.complete()
 	db := &DB{
-		client: o.Client, root: strings.TrimSuffix(path.Join("/", o.Root), "/") + "/", revision: o.Revision, log: o.Log,
+		client: o.Client, root: strings.TrimSuffix(path.Join("/", o.Root), "/") + "/", revision: o.Revision, log: o.Log, cipher: o.Cipher,
 		stores: map[string]*Store{}, history: history{fixed: o.HistoryBytes},
 	}
 	db.ctx, db.cancel = context.WithCancel(context.Background())
@@ -88,6 +92,9 @@ func New(ctx context.Context, o Options) (*DB, error) {
 	db.tasks.Go(db.follow)
 	db.tasks.Go(db.hurry)
 	db.tasks.Go(db.keepHistory)
+	if o.Cipher != nil {
+		db.tasks.Go(db.mend)
+	}
 	if o.CompactEvery >= 0 {
 		db.tasks.Go(func() { db.compact(o.CompactEvery, o.CompactBytes) })
 	}

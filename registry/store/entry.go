@@ -18,10 +18,10 @@ type Entry struct {
 	store *Store
 	data  []byte // the protobuf message with its resourceVersion, or the JSON as it is stored
 	attrs attributes
-	// foreign tells that etcd holds other bytes than this process would write: an old version, former defaults. An
-	// update that changes nothing writes all the same.
+	// foreign tells that etcd holds other bytes than this process would write: an old version, former defaults, sealed
+	// with a former key. An update that changes nothing writes all the same.
 	foreign bool
-	// broken tells that the stored value cannot be decoded; data is the value then.
+	// broken tells that the stored value cannot be opened or decoded; data is the value then, as etcd has it.
 	broken bool
 	object atomic.Pointer[decoded]
 	memos  memos

@@ -175,7 +175,7 @@ func (s *Store) entriesOf(kvs []*mvccpb.KeyValue) []*Entry {
 // entryAt makes an entry of a value, or finds the one that the cache has for it.
 func (s *Store) entryAt(kv *mvccpb.KeyValue) *Entry {
 	k := parseKey(string(kv.Key[len(s.prefix):]))
-	if e := s.cached(k); e != nil && e.Revision == Revision(kv.ModRevision) {
+	if e := s.cached(k); e != nil && !e.broken && e.Revision == Revision(kv.ModRevision) {
 		return e
 	}
 	return s.intake(k, kv.Value, Revision(kv.ModRevision))

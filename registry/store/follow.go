@@ -37,7 +37,7 @@ func (s *Store) tellDifference(before, now *node) {
 		}
 	})
 	now.all(func(e *Entry) {
-		if old := before.get(e.Key); old == nil || old.Revision != e.Revision {
+		if old := before.get(e.Key); old == nil || old.Revision != e.Revision || old.broken != e.broken {
 			s.tell(old, e)
 		}
 	})

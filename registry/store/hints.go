@@ -18,10 +18,10 @@ type hints struct {
 }
 
 type intent struct {
-	encoded
-	attrs attributes
-	taken *Entry // what the stream has made of it, should it have been faster
-	store *Store
+	encoded // value is sealed, as the event will bring it
+	attrs   attributes
+	taken   *Entry // what the stream has made of it, should it have been faster
+	store   *Store
 }
 
 // announce leaves an intent. Of two writers at one key the later replaces the former: either may win.

@@ -162,7 +162,8 @@ func (f *filter) checkAll(root *node) (err error) {
 	from, to := f.span(root)
 	root.walk(from, to, func(run []*Entry, _ *node) bool {
 		for _, e := range run {
-			if err = e.check(); err != nil {
+			if e.broken {
+				err = e.listed()
 				return false
 			}
 		}

@@ -52,7 +52,8 @@ func (s *Store) Create(ctx context.Context, k Key, o Object, ttl time.Duration) 
 //     makes step 1's shortcut safe: an outcome of a stale entry cannot be written.
 //
 // An outcome that encodes to the very bytes that are stored writes nothing: the revision stays, and no watcher is woken.
-// Bytes of another make (an old version, former defaults) are written anew even so, which is how storage is migrated.
+// Bytes of another make (an old version, former defaults, a former key) are written anew even so, which is how storage is
+// migrated.
 //
 // An error of etcd that leaves open whether the write took place is returned as it is: only the client can know whether
 // trying again is right.
@@ -67,7 +68,15 @@ func (s *Store) Update(ctx context.Context, k Key, decide func(current *Entry) (
 		if refusal == nil && outcome.Put != nil && !outcome.Delete {
 			w.encoded, refusal = s.encode(outcome.Put)
 		}
-		if refusal != nil || !outcome.Delete && current.holds(w) {
+		same := refusal == nil && !outcome.Delete && current.holds(w)
+		if same && outcome.Put != nil {
+			var stale bool
+			if stale, err = s.stale(ctx, current); err != nil {
+				break
+			}
+			same = !stale
+		}
+		if refusal != nil || same {
 			now := current
 			if !verified {
 				if now, err = s.fresh(ctx, k); err != nil {
@@ -193,10 +202,14 @@ func (s *Store) put(ctx context.Context, k Key, w write, revision Revision) (wri
 
 // swap is put's transaction. The stream is told beforehand what is about to come.
 func (s *Store) swap(ctx context.Context, k Key, w write, revision Revision, options []clientv3.OpOption) (written, winner *Entry, err error) {
-	in := &intent{encoded: w.encoded, attrs: attributesOf(w.object, s.Fields), store: s}
+	sealed, err := s.seal(ctx, k, w.value)
+	if err != nil {
+		return nil, nil, err
+	}
+	in := &intent{encoded: encoded{sealed, w.body}, attrs: attributesOf(w.object, s.Fields), store: s}
 	s.hints.announce(k, in)
 	// The value is not changed any more, so a string may share its memory.
-	value := unsafe.String(unsafe.SliceData(w.value), len(w.value))
+	value := unsafe.String(unsafe.SliceData(sealed), len(sealed))
 	key := s.prefix + k.path()
 	r, winner, err := s.transact(ctx, key, revision, clientv3.OpPut(key, value, options...))
 	return s.hints.settle(k, in, r), winner, err

@@ -32,6 +32,9 @@ func importRules() []importRule {
 	return rules
 }
 
+// ciphers are leaves below what is replaced: bytes in, bytes out.
+const ciphers = "k8s.io/apiserver/pkg/storage/value"
+
 type importRule struct {
 	from   string   // folder of this repository; empty means all
 	to     []string // import paths
@@ -69,6 +72,9 @@ func (r importRule) forbids(file sourceFile, path string) bool {
 		return false
 	}
 	for _, to := range r.to {
+		if under(path, ciphers) {
+			continue
+		}
 		if under(path, to) {
 			return true
 		}
