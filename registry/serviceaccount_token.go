@@ -197,6 +197,9 @@ func (g *TokenGrant) live(seconds int64, issuer TokenIssuer) {
 // stored reads an object of the core group.
 func stored[P Object](ctx context.Context, w *Write, plural string, key store.Key) (P, error) {
 	var none P
+	if key.Name == "" {
+		return none, apierrors.NewBadRequest("Name parameter required.")
+	}
 	entry, err := w.Registry.Store("", plural).Get(ctx, key, "")
 	if err != nil {
 		return none, err
