@@ -84,13 +84,13 @@ func (n named) Authenticate(r *http.Request) (*registry.User, error) {
 	case err != nil:
 		return nil, err
 	case user != nil:
-		return authenticated(user), nil
+		return Authenticated(user), nil
 	}
 	return n.anonymous.Authenticate(r)
 }
 
-// authenticated is the user as a member of system:authenticated, unless it is nobody after all.
-func authenticated(user *registry.User) *registry.User {
+// Authenticated is the user as a member of system:authenticated, unless it is nobody after all.
+func Authenticated(user *registry.User) *registry.User {
 	if user.Name == anonymousUser || slices.Contains(user.Groups, authenticatedGroup) ||
 		slices.Contains(user.Groups, unauthenticatedGroup) {
 		return user

@@ -67,7 +67,7 @@ func (r Reviewed) AuthenticateToken(ctx context.Context, token string, audiences
 	if user == nil {
 		return nil, nil, utilerrors.NewAggregate([]error{errInvalidToken, err})
 	}
-	return authenticated(user), fit, nil
+	return Authenticated(user), fit, nil
 }
 
 // known is the token's user; a token that nobody knows is an error.
