@@ -9,10 +9,13 @@ import (
 
 // configOfTest is the configuration of the plugins that cannot start without one.
 func configOfTest(plugin string) *PluginConfig {
-	if plugin != "EventRateLimit" {
-		return nil
+	switch plugin {
+	case "EventRateLimit":
+		return &PluginConfig{"events.yaml", []byte("apiVersion: eventratelimit.admission.k8s.io/v1alpha1\nkind: Configuration\nlimits: [{type: User, qps: 1, burst: 2}]\n")}
+	case "ImagePolicyWebhook":
+		return &PluginConfig{"images.yaml", []byte("imagePolicy: {kubeConfigFile: testdata/images.kubeconfig}\n")}
 	}
-	return &PluginConfig{"events.yaml", []byte("apiVersion: eventratelimit.admission.k8s.io/v1alpha1\nkind: Configuration\nlimits: [{type: User, qps: 1, burst: 2}]\n")}
+	return nil
 }
 
 // writeConfig writes an AdmissionConfiguration with these plugins, from line 4 on, and files beside it.

@@ -62,7 +62,7 @@ func table() []entry {
 		{"NodeRestriction", false, nodeRestriction, "a node writes only what is its own"},
 		{"TaintNodesByCondition", true, alone(taintNodes), "a new node takes no pods until it is ready"},
 		{"AlwaysPullImages", false, alone(alwaysPullImages), "images are pulled for each pod anew, so that a pod needs the right to them"},
-		{"ImagePolicyWebhook", false, nil, "images are what a webhook allows"},
+		{"ImagePolicyWebhook", false, imagePolicy, "images are what a webhook allows"},
 		{"PodSecurity", true, podSecurity, "pods keep to the security standard of their namespace"},
 		{"PodNodeSelector", false, podNodeSelector, "pods run on the nodes of their namespace"},
 		{"Priority", true, reading(priority), "a pod's priority is that of its class"},

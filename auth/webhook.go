@@ -52,7 +52,17 @@ func NewWebhook(config *rest.Config) (*Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
+	query := url.Query()
+	query.Set("timeout", webhookPatience.String()) // as client-go tells every server, and errors show
+	url.RawQuery = query.Encode()
 	return &Webhook{client: client, url: url.String(), retry: wait.Backoff{Duration: 500 * time.Millisecond, Factor: 1.5, Jitter: 0.2, Steps: 5}}, nil
+}
+
+// Backoff is the service asked again after another pause than usual: the first of them; those that follow are longer.
+func (w *Webhook) Backoff(first time.Duration) *Webhook {
+	patient := *w
+	patient.retry.Duration = first
+	return &patient
 }
 
 // Call posts the question and reads the answer, both as JSON. A service that is overloaded or broke down is asked again,
