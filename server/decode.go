@@ -25,14 +25,17 @@ import (
 // maxBody is the size in bytes that a request's body may have, as upstream limits it.
 const maxBody = 3 * 1024 * 1024
 
+// firstBody is how much room is made for a body before any of it has come: who says that it will be large has to send it.
+const firstBody = 64 * 1024
+
 // readBody reads a request's body, or refuses it with 413 when it is larger than maxBody.
 func readBody(r *http.Request) ([]byte, error) {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil, nil
 	}
 	var buf bytes.Buffer
-	if n := r.ContentLength; n > 0 && n <= maxBody {
-		buf.Grow(int(n) + bytes.MinRead)
+	if n := r.ContentLength; n > 0 {
+		buf.Grow(int(min(n, firstBody)) + bytes.MinRead)
 	}
 	n, err := buf.ReadFrom(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -22,7 +23,8 @@ type seat struct {
 	schema *fairness.Schema
 	about  registry.Attributes
 	work   fairness.Work
-	until  time.Time // when it has queued for long enough
+	until  time.Time   // when it has queued for long enough
+	away   atomic.Bool // the place has been lent to others
 }
 
 // enter queues for the place; it returns false if there is none to be had.
@@ -30,6 +32,7 @@ func (s *seat) enter(ctx context.Context) bool {
 	if s.ticket != nil { // given up, and wanted again
 		s.until = time.Now().Add(againPatience)
 		s.ticket = &fairness.Ticket{}
+		s.away.Store(false)
 	} else {
 		s.ticket = &s.first
 	}
@@ -59,7 +62,10 @@ func (s *seat) lend(after time.Duration) (stop func() bool) {
 		return func() bool { return true }
 	}
 	gate, ticket := s.gate, s.ticket
-	return time.AfterFunc(after, func() { gate.Leave(ticket) }).Stop
+	return time.AfterFunc(after, func() {
+		s.away.Store(true)
+		gate.Leave(ticket)
+	}).Stop
 }
 
 // openFairness opens the gate, if there is to be one.
@@ -115,7 +121,7 @@ func (s *Server) limitLoad(next http.Handler) http.Handler {
 			defer seat.lend(s.config.RequestTimeout / 4)() // whether its client takes the initial events or not
 		}
 		if r.Body != nil && r.ContentLength != 0 {
-			body := &lentBody{ReadCloser: r.Body, ctx: r.Context(), seat: seat}
+			body := &lentBody{ReadCloser: r.Body, ctx: r.Context(), seat: seat, all: &s.lentBytes}
 			defer body.settle()
 			r.Body = body
 		}

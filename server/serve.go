@@ -33,7 +33,7 @@ func (c *Config) listen(ctx context.Context) (net.Listener, error) {
 // been taken after limit, or its client has lost it.
 func serve(ctx context.Context, l net.Listener, t *tls.Config, h http.Handler, endStreams func(), limit, patience time.Duration, logger *slog.Logger) error {
 	s := &http.Server{
-		Handler: h, TLSConfig: t,
+		Handler: forgetful(h), TLSConfig: t,
 		ReadHeaderTimeout: readHeaderTimeout, WriteTimeout: limit, IdleTimeout: idleTimeout, MaxHeaderBytes: 1 << 20,
 		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: streamsPerConn, WriteByteTimeout: stuckAfter},
 		ErrorLog: log.New(connectionNoise{logger}, "", 0),
@@ -55,6 +55,17 @@ func serve(ctx context.Context, l net.Listener, t *tls.Config, h http.Handler, e
 		return err
 	}
 	return nil
+}
+
+// forgetful lets go of a request's headers and URL once it has been answered. On HTTP/2 an answer may have to wait for
+// as long as its client lets it, a hundred of them a connection, each with a megabyte of what was asked.
+func forgetful(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(w, r)
+		if r.ProtoMajor == 2 {
+			r.Header, r.URL, r.RequestURI = nil, nil, ""
+		}
+	})
 }
 
 // connectionNoise takes what net/http has to say of single connections (a handshake that failed, a client that left):

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -39,6 +40,7 @@ type Server struct {
 	encodings encodings
 	inflight  inflight
 	fairness  *fairness.Gate // nil if there is none: then inflight limits
+	lentBytes atomic.Int64   // of bodies that are held for requests without seats
 	health    *health
 	metrics   *metrics
 	audit     *audit.Log // nil: nothing is recorded

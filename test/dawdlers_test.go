@@ -81,10 +81,14 @@ func frames(c *tls.Conn, window uint32) (*http2.Framer, error) {
 }
 
 // headersOf is the header block of a request.
-func headersOf(path, token string) []byte {
+func headersOf(path, token string, more ...string) []byte {
 	var block bytes.Buffer
 	e := hpack.NewEncoder(&block)
-	for _, f := range [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "x"}, {":path", path}, {"authorization", "Bearer " + token}} {
+	fields := [][2]string{{":method", "GET"}, {":scheme", "https"}, {":authority", "x"}, {":path", path}, {"authorization", "Bearer " + token}}
+	for _, value := range more {
+		fields = append(fields, [2]string{"x-more", value})
+	}
+	for _, f := range fields {
 		e.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}) // a buffer takes all
 	}
 	return block.Bytes()
@@ -123,13 +127,17 @@ func TestDawdlersStarveNobody(t *testing.T) {
 		"bodies that do not come": func() {
 			r.many(300, "http/1.1", text("POST %s HTTP/1.1\r\n"+head+"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{", list))
 		},
-		"answers that nobody reads":    func() { r.many(100, "http/1.1", text("GET %s HTTP/1.1\r\n"+head+"\r\n", list)) },
-		"watches that nobody reads":    func() { r.many(100, "http/1.1", text("GET %s?watch=1 HTTP/1.1\r\n"+head+"\r\n", list)) },
-		"answers that may not be sent": func() { r.many(5, "h2", manyStreams(list, 100)) },
-		"more streams than allowed":    func() { r.many(5, "h2", manyStreams("/version", 1000)) },
-		"streams reset as they begin":  func() { r.many(5, "h2", resets(list, 2000)) },
-		"headers without end":          func() { r.many(5, "h2", endlessHeaders(t)) },
-		"no TLS at all":                func() { r.silent(300) },
+		"large bodies that do not come": func() {
+			r.many(300, "http/1.1", text("POST %s HTTP/1.1\r\n"+head+"Content-Type: application/json\r\nContent-Length: 3000000\r\n\r\n{", list))
+		},
+		"large headers, and answers that may not be sent": func() { r.many(2, "h2", largeHeaders) },
+		"answers that nobody reads":                       func() { r.many(100, "http/1.1", text("GET %s HTTP/1.1\r\n"+head+"\r\n", list)) },
+		"watches that nobody reads":                       func() { r.many(100, "http/1.1", text("GET %s?watch=1 HTTP/1.1\r\n"+head+"\r\n", list)) },
+		"answers that may not be sent":                    func() { r.many(5, "h2", manyStreams(list, 100)) },
+		"more streams than allowed":                       func() { r.many(5, "h2", manyStreams("/version", 1000)) },
+		"streams reset as they begin":                     func() { r.many(5, "h2", resets(list, 2000)) },
+		"headers without end":                             func() { r.many(5, "h2", endlessHeaders(t)) },
+		"no TLS at all":                                   func() { r.silent(300) },
 	} {
 		before := times.Load()
 		arrive()
@@ -172,6 +180,30 @@ func manyStreams(path string, n int) func(*tls.Conn) error {
 		}
 		return nil
 	}
+}
+
+// largeHeaders asks for a hundred answers with half a megabyte of headers each, and lets none of them be sent.
+func largeHeaders(c *tls.Conn) error {
+	f, err := frames(c, 0)
+	if err != nil {
+		return err
+	}
+	go io.Copy(io.Discard, c) // the connection is read: it is the streams that stand still
+	for i := range 100 {
+		block := headersOf("/version", "dawdler", strings.Repeat("x", 500_000))
+		head := block[:16_000]
+		if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: head, EndStream: true}); err != nil {
+			return err
+		}
+		for rest := block[len(head):]; len(rest) > 0; {
+			n := min(len(rest), 16_000)
+			if err := f.WriteContinuation(uint32(2*i+1), n == len(rest), rest[:n]); err != nil {
+				return err
+			}
+			rest = rest[n:]
+		}
+	}
+	return nil
 }
 
 // resets begins streams and takes each back at once.

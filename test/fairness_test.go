@@ -16,6 +16,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -155,6 +156,51 @@ func TestAGreedyClientStarvesNobody(t *testing.T) {
 		if times < 5 {
 			t.Errorf("%d %s in 5 s", times, what)
 		}
+	}
+}
+
+// TestClassificationFollowsItsObjectsAtOnce changes the configuration; the next request is classified by it.
+func TestClassificationFollowsItsObjectsAtOnce(t *testing.T) {
+	c := cluster.Start(t, "apiserver", "--authorization-mode=AlwaysAllow", users(t, map[string]string{"visitor": "visitors"}))
+	admin, ctx := clientset(t, c, formats()["json"]).FlowcontrolV1(), t.Context()
+	classified := func() [2]string {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+"/api/v1/configmaps", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer visitor")
+		answer, err := c.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		return [2]string{answer.Header.Get("X-Kubernetes-Pf-Flowschema-Uid"), answer.Header.Get("X-Kubernetes-Pf-Prioritylevel-Uid")}
+	}
+	before := classified()
+	level, err := admin.PriorityLevelConfigurations().Create(ctx, &flowcontrolv1.PriorityLevelConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "visits"},
+		Spec: flowcontrolv1.PriorityLevelConfigurationSpec{Type: flowcontrolv1.PriorityLevelEnablementLimited, Limited: &flowcontrolv1.LimitedPriorityLevelConfiguration{
+			LimitResponse: flowcontrolv1.LimitResponse{Type: flowcontrolv1.LimitResponseTypeReject}}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema, err := admin.FlowSchemas().Create(ctx, &flowcontrolv1.FlowSchema{ObjectMeta: metav1.ObjectMeta{Name: "visitors"}, Spec: flowcontrolv1.FlowSchemaSpec{
+		PriorityLevelConfiguration: flowcontrolv1.PriorityLevelConfigurationReference{Name: "visits"}, MatchingPrecedence: 50,
+		Rules: []flowcontrolv1.PolicyRulesWithSubjects{{
+			Subjects: []flowcontrolv1.Subject{{Kind: flowcontrolv1.SubjectKindGroup, Group: &flowcontrolv1.GroupSubject{Name: "visitors"}}},
+			ResourceRules: []flowcontrolv1.ResourcePolicyRule{{Verbs: []string{"list"}, APIGroups: []string{""}, Resources: []string{"configmaps"},
+				ClusterScope: true, Namespaces: []string{"*"}}},
+		}}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := classified(), [2]string{string(schema.UID), string(level.UID)}; got != want {
+		t.Errorf("with a schema of its own, a request is classified as %v, want %v", got, want)
+	}
+	if err := admin.PriorityLevelConfigurations().Delete(ctx, "visits", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := classified(); got != before {
+		t.Errorf("with a schema that leads nowhere: %v, want %v", got, before)
 	}
 }
 
