@@ -78,13 +78,14 @@ type quotas struct {
 // meterOf is how the resource of a write is measured; nil if it is not.
 func (q *quotas) meterOf(a *Attributes) *meter {
 	of := a.Resource.GroupResource()
-	if a.Namespace == "" || of == (schema.GroupResource{Resource: "namespaces"}) || slices.Contains(unmetered(), of) {
+	if a.Namespace == "" {
 		return nil
 	}
-	if m := q.meters[of]; m != nil {
-		return m
+	m, known := q.meters[of]
+	if !known && a.Operation == Create && a.Subresource == "" {
+		return objectMeter(countName(of))
 	}
-	return objectMeter(countName(of))
+	return m
 }
 
 // of are the quotas of a namespace, by name. They are shared and not changed.

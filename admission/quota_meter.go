@@ -31,8 +31,8 @@ type meter struct {
 	incomplete func(bounded []corev1.ResourceName, obj registry.Object) error
 }
 
-// meters are the resources of which more than the number of objects is measured, or whose number goes by a second,
-// older name.
+// meters are the resources of which more than the number of objects is measured, or whose number goes by a second, older
+// name; nil for those of which nothing is.
 func meters(objects Objects, now func() time.Time) map[schema.GroupResource]*meter {
 	all := map[schema.GroupResource]*meter{
 		{Resource: "pods"}:                                        podMeter(now),
@@ -45,13 +45,16 @@ func meters(objects Objects, now func() time.Time) map[schema.GroupResource]*met
 		of := schema.GroupResource{Resource: string(name)}
 		all[of] = objectMeter(countName(of), name)
 	}
+	for _, of := range unmetered() {
+		all[of] = nil
+	}
 	return all
 }
 
-// unmetered are resources that are not stored, and events, which no quota has ever counted.
+// unmetered are namespaces, resources that are not stored, and events, which no quota has ever counted.
 func unmetered() []schema.GroupResource {
 	return []schema.GroupResource{
-		{Resource: "bindings"}, {Resource: "componentstatuses"}, {Resource: "events"},
+		{Resource: "namespaces"}, {Resource: "bindings"}, {Resource: "componentstatuses"}, {Resource: "events"},
 		{Group: "events.k8s.io", Resource: "events"},
 		{Group: "authentication.k8s.io", Resource: "tokenreviews"}, {Group: "authentication.k8s.io", Resource: "selfsubjectreviews"},
 		{Group: "authorization.k8s.io", Resource: "subjectaccessreviews"}, {Group: "authorization.k8s.io", Resource: "selfsubjectaccessreviews"},
