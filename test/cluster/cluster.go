@@ -61,8 +61,15 @@ func Start(t testing.TB, part string, flags ...string) *Cluster {
 	return c
 }
 
-// Restart starts the process again on its data directory; it has to be stopped.
+// Restart starts the process again on its data directory, and waits until it is ready; it has to be stopped.
 func (c *Cluster) Restart() {
+	c.t.Helper()
+	c.Launch()
+	c.AwaitReady()
+}
+
+// Launch is Restart of a process that cannot be ready yet.
+func (c *Cluster) Launch() {
 	c.t.Helper()
 	c.process = exec.Command(Binary(c.t, "knarr"), c.args...)
 	c.process.Stdout, c.process.Stderr = &c.log, &c.log
@@ -74,7 +81,6 @@ func (c *Cluster) Restart() {
 		c.process.Wait() // how it ended shows in the log
 		close(c.ended)
 	}()
-	c.awaitReady()
 }
 
 // Stop ends the process gracefully, and is done when it has ended.
@@ -105,7 +111,8 @@ func (c *Cluster) Client() *http.Client {
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}}
 }
 
-func (c *Cluster) awaitReady() {
+// AwaitReady waits until /readyz says ok.
+func (c *Cluster) AwaitReady() {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), readyAfter)
 	defer cancel()
