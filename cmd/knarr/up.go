@@ -13,6 +13,7 @@ import (
 
 func upCommand() *cobra.Command {
 	config, logs := server.DefaultConfig(), &logging{}
+	config.EnableAdmission = []string{"NodeRestriction"} // a cluster of one's own has no reason to trust its nodes
 	c := &cobra.Command{
 		Use: "up", Short: "Start a cluster in the foreground: all parts in one process", Args: cobra.NoArgs,
 		Long: `Start a cluster in the foreground: all parts in one process. Ctrl-C stops it.
