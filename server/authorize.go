@@ -41,7 +41,7 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 		default:
 			a.annotate("authorization.k8s.io/decision", "forbid")
 			a.annotate("authorization.k8s.io/reason", reason)
-			writeError(w, r, forbidden(attributes, reason))
+			refuse(w, r, forbidden(attributes, reason))
 		}
 	})
 }

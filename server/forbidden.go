@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,6 +24,12 @@ func forbidden(a registry.Attributes, reason string) error {
 
 // markup keeps what a path says from being markup to a browser that shows the sentence.
 var markup = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+
+// refuse answers a request that is not let through, in words that no browser shall take for a page.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	writeError(w, r, err)
+}
 
 func refusal(a registry.Attributes) string {
 	var b strings.Builder

@@ -15,10 +15,10 @@ func (s *Server) impersonate(next http.Handler) http.Handler {
 		var refused *auth.Refusal
 		switch {
 		case errors.As(err, &refused):
-			writeError(w, r, forbidden(refused.Attributes, refused.Reason))
+			refuse(w, r, forbidden(refused.Attributes, refused.Reason))
 			return
 		case err != nil:
-			writeError(w, r, err)
+			refuse(w, r, err)
 			return
 		case as != nil:
 			s.log.Debug("impersonation", "by", a.user.Name, "of", as.User.Name, "path", r.URL.Path)
