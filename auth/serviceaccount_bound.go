@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/knarr-dev/knarr/registry"
 )
@@ -47,12 +46,12 @@ func (a *AccountTokens) accountLives(ctx context.Context, namespace string, acco
 	if account.Name == "" {
 		return errors.New("resource name may not be empty")
 	}
-	live, err := a.config.Objects.Get(ctx, "", "serviceaccounts", namespace, account.Name)
+	live, err := a.config.Identities.Identity(ctx, "", "serviceaccounts", namespace, account.Name)
 	switch {
 	case err != nil:
 		return err
-	case string(live.GetUID()) != account.UID:
-		return fmt.Errorf("service account UID (%s) does not match claim (%s)", live.GetUID(), account.UID)
+	case string(live.UID) != account.UID:
+		return fmt.Errorf("service account UID (%s) does not match claim (%s)", live.UID, account.UID)
 	case longDeleted(live, now):
 		return fmt.Errorf("service account %s/%s has been deleted", namespace, account.Name)
 	}
@@ -74,12 +73,12 @@ func (a *AccountTokens) bindingsLive(ctx context.Context, c *boundClaims, now ti
 		if b.to == nil || b.to == c.Node && c.Pod != nil {
 			continue
 		}
-		live, err := a.config.Objects.Get(ctx, "", b.plural, b.namespace, b.to.Name)
+		live, err := a.config.Identities.Identity(ctx, "", b.plural, b.namespace, b.to.Name)
 		switch {
 		case err != nil:
 			return errInvalidated
-		case string(live.GetUID()) != b.to.UID:
-			return fmt.Errorf("%[1]s UID (%[2]s) does not match service account %[1]s ref claim (%[3]s)", b.word, live.GetUID(), b.to.UID)
+		case string(live.UID) != b.to.UID:
+			return fmt.Errorf("%[1]s UID (%[2]s) does not match service account %[1]s ref claim (%[3]s)", b.word, live.UID, b.to.UID)
 		case longDeleted(live, now):
 			return errInvalidated
 		}
@@ -88,9 +87,8 @@ func (a *AccountTokens) bindingsLive(ctx context.Context, c *boundClaims, now ti
 }
 
 // longDeleted leaves what shuts down a while to do so.
-func longDeleted(o metav1.Object, now time.Time) bool {
-	at := o.GetDeletionTimestamp()
-	return at != nil && at.Time.Before(now.Add(-leeway))
+func longDeleted(i registry.Identity, now time.Time) bool {
+	return !i.Deleted.IsZero() && i.Deleted.Before(now.Add(-leeway))
 }
 
 // noteStaleness tells of tokens that only work still because they were given longer than was asked for.

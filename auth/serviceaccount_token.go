@@ -36,7 +36,9 @@ type AccountTokensConfig struct {
 	Issuers   []string // whose tokens are accepted, beside those of Secrets
 	Audiences []string // the API server's own
 	Keys      VerificationKeys
-	Objects   registry.Objects
+	// Objects and Identities are those of the cluster: Secrets and accounts whole, what tokens are bound to as far as needed.
+	Objects    registry.Objects
+	Identities registry.Identities
 	// Lookup has tokens of Secrets compared with their Secret; without, a good signature is enough.
 	Lookup bool
 	// NoteUse writes the day (2006-01-02, UTC) on a Secret whose token was used.

@@ -38,6 +38,18 @@ func (s shelf) Get(_ context.Context, group, plural, namespace, name string) (re
 	return nil, apierrors.NewNotFound(schema.GroupResource{Group: group, Resource: plural}, name)
 }
 
+func (s shelf) Identity(ctx context.Context, group, plural, namespace, name string) (registry.Identity, error) {
+	o, err := s.Get(ctx, group, plural, namespace, name)
+	if err != nil {
+		return registry.Identity{}, err
+	}
+	i := registry.Identity{UID: o.GetUID()}
+	if at := o.GetDeletionTimestamp(); at != nil {
+		i.Deleted = at.Time
+	}
+	return i, nil
+}
+
 func (s shelf) List(context.Context, string, string, string) ([]registry.Object, error) {
 	return nil, nil
 }
@@ -82,7 +94,7 @@ func newMint(t testing.TB, key crypto.Signer, more ...any) *mint {
 	}
 	m := &mint{t: t, key: key, now: time.Unix(1_700_000_000, 0), shelf: accountShelf()}
 	m.tokens = NewAccountTokens(AccountTokensConfig{
-		Issuers: []string{testIssuer, "https://former"}, Audiences: []string{testAudience}, Keys: keys, Objects: m.shelf, Lookup: true,
+		Issuers: []string{testIssuer, "https://former"}, Audiences: []string{testAudience}, Keys: keys, Objects: m.shelf, Identities: m.shelf, Lookup: true,
 		NoteUse: func(_ context.Context, _ *corev1.Secret, day string) { m.noted = append(m.noted, day) },
 		Now:     func() time.Time { return m.now },
 	})

@@ -8,6 +8,8 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/knarr-dev/knarr/registry/store"
 )
 
 // Objects reads the cluster's objects for authentication, authorization and admission: from the watch cache, without a copy.
@@ -22,6 +24,15 @@ type Objects interface {
 	// answered after that. changed must be quick, and must neither read nor write objects. An error means that what there
 	// is could not be read yet; it will be told once it is.
 	Follow(ctx context.Context, group, plural string, changed func(old, now Object)) error
+}
+
+// Identity is what tells an object from others that have borne its name, and whether it still counts.
+type Identity = store.Identity
+
+// Identities reads which objects there are, without decoding them: the cheapest of questions.
+type Identities interface {
+	// Identity returns that of an object; a NotFound error if there is none.
+	Identity(ctx context.Context, group, plural, namespace, name string) (Identity, error)
 }
 
 // Authorizer says whether a user may do something. Package auth satisfies it; access reviews and the server ask it.

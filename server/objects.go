@@ -13,18 +13,33 @@ import (
 // objects reads the registry's watch caches for the gates before it: auth and admission.
 type objects struct{ registry *registry.Registry }
 
-// Get looks in the cache as it is; only what is not there is asked for once more, as fresh as etcd.
+// Get returns an object, decoded once for as long as somebody holds it.
 func (o objects) Get(ctx context.Context, group, plural, namespace, name string) (registry.Object, error) {
+	entry, err := o.entry(ctx, group, plural, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	return entry.Object()
+}
+
+// Identity reads an object's encoding.
+func (o objects) Identity(ctx context.Context, group, plural, namespace, name string) (registry.Identity, error) {
+	entry, err := o.entry(ctx, group, plural, namespace, name)
+	if err != nil {
+		return registry.Identity{}, err
+	}
+	return entry.Identity()
+}
+
+// entry looks in the cache as it is; only what is not there is asked for once more, as fresh as etcd.
+func (o objects) entry(ctx context.Context, group, plural, namespace, name string) (*store.Entry, error) {
 	s := o.registry.Store(group, plural)
 	key := store.Key{Namespace: namespace, Name: name}
 	entry, err := s.Get(ctx, key, "0")
 	if apierrors.IsNotFound(err) {
 		entry, err = s.Get(ctx, key, "")
 	}
-	if err != nil {
-		return nil, err
-	}
-	return entry.Object()
+	return entry, err
 }
 
 // List returns what the cache holds.

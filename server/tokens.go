@@ -27,7 +27,7 @@ func (s *security) openTokens(c *Config, r *registry.Registry, log *slog.Logger)
 		s.tokens = append(s.tokens, auth.ForAnyAudience(own, file))
 	}
 	s.accounts = auth.NewAccountTokens(auth.AccountTokensConfig{
-		Issuers: c.ServiceAccountIssuer, Audiences: own, Keys: s.accountKeys, Objects: objects{r},
+		Issuers: c.ServiceAccountIssuer, Audiences: own, Keys: s.accountKeys, Objects: objects{r}, Identities: objects{r},
 		Lookup: c.ServiceAccountLookup, NoteUse: r.NoteTokenUse, Now: time.Now,
 	})
 	s.tokens = append(s.tokens, s.accounts)

@@ -72,6 +72,7 @@ func TestObjectsOfARealClusterAreReadAndWrittenTheSame(t *testing.T) {
 			for _, entry := range b.Entries {
 				path := "/registry/" + row.Prefix + "/" + strings.TrimPrefix(entry.Namespace+"/"+entry.Name, "/")
 				found[path] = true
+				checkIdentity(t, entry)
 				restore(t, e.Client().Get, s, entry, path, fixture[path])
 			}
 		}
