@@ -119,6 +119,9 @@ type Resource struct {
 	Written func(ctx context.Context, w *Write)
 	// Deleted runs after an object has left the store.
 	Deleted func(ctx context.Context, w *Write, obj Object)
+	// Permanent tells why the object of this name cannot be deleted; empty if it can be. A deletion of collections does
+	// not ask.
+	Permanent func(name string) string
 	// GracePeriod returns the seconds between the request to delete obj and its removal; zero removes it at once.
 	// asked is the request's gracePeriodSeconds, nil if it names none.
 	GracePeriod func(obj Object, asked *int64) int64
