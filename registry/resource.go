@@ -44,6 +44,8 @@ type Resource struct {
 	// Stored returns what is encoded in the object's place where the stored version has a Go type of its own; then Older
 	// decodes every stored value.
 	Stored func(Object) Object
+	// Bare returns what is written of a new object where upstream leaves it to reads to fill in a default; nil writes all.
+	Bare func(Object) Object
 	// StoredJSON keeps the objects as JSON in etcd (CRDs, APIServices, custom resources), not as protobuf.
 	StoredJSON bool
 	// Uncached tells that upstream keeps no watch cache for the resource, which some answers to reads show (Events).
