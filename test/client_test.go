@@ -155,7 +155,7 @@ func take(t *testing.T, w watch.Interface, n int) []watch.EventType {
 }
 
 // many calls do for 0 to n-1 from 32 workers.
-func many(t testing.TB, n int, do func(i int) error) {
+func many(t *testing.T, n int, do func(i int) error) {
 	t.Helper()
 	var next atomic.Int64
 	var all sync.WaitGroup
