@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -309,4 +310,24 @@ func BenchmarkNodeDecision(b *testing.B) {
 	}
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "MB")
 	runtime.KeepAlive(pods)
+}
+
+func TestDecisionsAndChangesDoNotMeet(t *testing.T) {
+	objects, n := cluster(t)
+	request := wish(t, nodeUser("n1"), "get /secrets storage/stage")
+	var busy sync.WaitGroup
+	for range 4 {
+		busy.Go(func() {
+			for range 1000 {
+				if d, reason, _ := n.Authorize(t.Context(), request); d != registry.Allow {
+					t.Error(reason)
+					return
+				}
+			}
+		})
+	}
+	for _, p := range manyPods(1000) {
+		objects.tell("pods", nil, p)
+	}
+	busy.Wait()
 }
