@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -32,7 +33,8 @@ func newReviewer(t *testing.T) *reviewer {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		var body json.RawMessage
-		if err := json.NewDecoder(q.Body).Decode(&body); err != nil {
+		var form struct{ APIVersion string }
+		if err := errors.Join(json.NewDecoder(q.Body).Decode(&body), json.Unmarshal(body, &form)); err != nil {
 			t.Error(err)
 		}
 		r.asked = append(r.asked, string(body))
@@ -41,7 +43,7 @@ func newReviewer(t *testing.T) *reviewer {
 			w.WriteHeader(code)
 			return
 		}
-		fmt.Fprintf(w, `{"apiVersion":"authorization.k8s.io/v1","kind":"SubjectAccessReview","status":%s}`, r.status)
+		fmt.Fprintf(w, `{"apiVersion":%q,"kind":"SubjectAccessReview","status":%s}`, form.APIVersion, r.status)
 	}))
 	t.Cleanup(r.Close)
 	return r
@@ -106,12 +108,15 @@ func TestAWebhookDecides(t *testing.T) {
 		want           registry.Decision
 		reason, err    string
 	}{
-		"it allows":                    {"NoOpinion", `{"allowed":true,"reason":"may"}`, registry.Allow, "may", ""},
-		"it denies":                    {"NoOpinion", `{"allowed":false,"denied":true,"reason":"no"}`, registry.Deny, "no", ""},
-		"it has no opinion":            {"Deny", `{"allowed":false,"reason":"who?"}`, registry.NoOpinion, "who?", ""},
-		"it contradicts itself":        {"NoOpinion", `{"allowed":true,"denied":true}`, registry.Deny, "", "webhook subject access review returned both allow and deny response"},
-		"it fails, and that decides":   {"Deny", `404`, registry.Deny, "", "the server could not find the requested resource"},
-		"it fails, which says nothing": {"NoOpinion", `404`, registry.NoOpinion, "", "the server could not find the requested resource"},
+		"it allows":                     {"NoOpinion", `{"allowed":true,"reason":"may"}`, registry.Allow, "may", ""},
+		"it denies":                     {"NoOpinion", `{"allowed":false,"denied":true,"reason":"no"}`, registry.Deny, "no", ""},
+		"it has no opinion":             {"Deny", `{"allowed":false,"reason":"who?"}`, registry.NoOpinion, "who?", ""},
+		"it contradicts itself":         {"NoOpinion", `{"allowed":true,"denied":true}`, registry.Deny, "", "webhook subject access review returned both allow and deny response"},
+		"it answers no JSON":            {"NoOpinion", `{"allowed":true}}{`, registry.NoOpinion, "", "couldn't get version/kind; json parse error"},
+		"it answers another question":   {"NoOpinion", `{"allowed":true},"kind":"Pod"`, registry.NoOpinion, "", "converting (v1.Pod) to (v1.SubjectAccessReview): unknown conversion"},
+		"it answers in another version": {"NoOpinion", `{"allowed":true},"apiVersion":"authorization.k8s.io/v1beta1"`, registry.NoOpinion, "", "converting (v1beta1.SubjectAccessReview) to (v1.SubjectAccessReview): unknown conversion"},
+		"it fails, and that decides":    {"Deny", `404`, registry.Deny, "", "the server could not find the requested resource"},
+		"it fails, which says nothing":  {"NoOpinion", `404`, registry.NoOpinion, "", "the server could not find the requested resource"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r.answer(c.status)

@@ -2,11 +2,13 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"strconv"
 	"time"
 
@@ -106,7 +108,33 @@ func (w *Webhook) post(ctx context.Context, body []byte, answer any) error {
 		after, _ := strconv.Atoi(response.Header.Get("Retry-After")) // most have none
 		return apierrors.NewGenericServerResponse(response.StatusCode, http.MethodPost, schema.GroupResource{}, "", "", after, true)
 	}
+	if len(data) == 0 {
+		return fmt.Errorf("0-length response with status code: %d and content type: %s", response.StatusCode, response.Header.Get("Content-Type"))
+	}
+	if err := sameForm(body, data); err != nil {
+		return err
+	}
 	return json.Unmarshal(data, answer)
+}
+
+// sameForm refuses an answer that is none: of another kind or version than the question. One that does not say what it is
+// is taken for an answer.
+func sameForm(question, answer []byte) error {
+	var asked, told struct {
+		APIVersion string `json:"apiVersion,omitempty"`
+		Kind       string `json:"kind,omitempty"`
+	}
+	if err := json.Unmarshal(question, &asked); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(answer, &told); err != nil {
+		return fmt.Errorf("couldn't get version/kind; json parse error: %w", err)
+	}
+	told.APIVersion, told.Kind = cmp.Or(told.APIVersion, asked.APIVersion), cmp.Or(told.Kind, asked.Kind)
+	if told != asked {
+		return fmt.Errorf("converting (%s.%s) to (%s.%s): unknown conversion", path.Base(told.APIVersion), told.Kind, path.Base(asked.APIVersion), asked.Kind)
+	}
+	return nil
 }
 
 // passing are errors that another attempt may not meet.
