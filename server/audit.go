@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -129,11 +128,10 @@ func (c *call) notePatch(body []byte) {
 		if json.Valid(body) {
 			return body, nil
 		}
-		patch, err := yaml.YAMLToJSON(body)
-		if err != nil {
-			err = errors.New("the patch is neither JSON nor YAML")
+		if patch, err := yaml.YAMLToJSON(body); err == nil {
+			return patch, nil
 		}
-		return patch, err
+		return json.Marshal(string(body)) // neither: it will be refused
 	})
 }
 

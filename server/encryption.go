@@ -16,8 +16,9 @@ import (
 
 // sealing is how values are kept from those who can read etcd: what --encryption-provider-config says today.
 type sealing struct {
-	file  *auth.File[*encryption.Keys]
-	named bool // health has a check for it
+	file   *auth.File[*encryption.Keys]
+	counts *encryption.Counts
+	named  bool // health has a check for it
 }
 
 // openSealing reads the configuration; nil if there is none. With reload, the file is read again when it changes. A new
@@ -48,7 +49,7 @@ func openSealing(c *Config, pki *auth.PKI, log *slog.Logger) (*sealing, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--encryption-provider-config: %w", err)
 	}
-	s := &sealing{file: file, named: c.EncryptionReload || file.Get().UsesKMS()}
+	s := &sealing{file: file, counts: encryption.NewCounts(), named: c.EncryptionReload || file.Get().UsesKMS()}
 	if c.EncryptionReload {
 		file.OnReplace(func(old *encryption.Keys) { old.Retire() })
 		pki.Watch(file)
@@ -69,7 +70,7 @@ func healthySoon(keys *encryption.Keys) error {
 
 // cipher is what the store of a resource seals with.
 func (s *sealing) cipher(resource schema.GroupResource) store.Cipher {
-	return encryption.Resource{Name: resource, Keys: s.file.Get}
+	return encryption.Resource{Name: resource, Keys: s.file.Get, Counts: s.counts}
 }
 
 func (s *sealing) healthy(ctx context.Context) error { return s.file.Get().Healthy(ctx) }

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/knarr-dev/knarr/auth"
 )
@@ -11,7 +12,11 @@ import (
 func (s *Server) impersonate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := askedOf(r)
+		start := time.Now()
 		as, err := s.impersonation.As(r.Context(), r.Header, a.request.attributes(a.user))
+		if as != nil || err != nil {
+			a.lasted("impersonation", start)
+		}
 		var refused *auth.Refusal
 		switch {
 		case errors.As(err, &refused):

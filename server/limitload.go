@@ -112,7 +112,10 @@ func (s *Server) limitLoad(next http.Handler) http.Handler {
 		seat.schema = s.fairness.Classify(&seat.about)
 		seat.schema.Mark(w.Header())
 		seat.gate, seat.work, seat.until = s.fairness, s.work(r, a.request, seat.schema.MaxSeats()), s.queueUntil(r, a.received)
-		if !seat.enter(r.Context()) {
+		start := time.Now()
+		entered := seat.enter(r.Context())
+		a.lasted("apf-queue-wait", start)
+		if !entered {
 			tooManyRequests(w, seat.schema.RetryAfter())
 			return
 		}

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/knarr-dev/knarr/registry/store/encryption"
 )
 
 // metrics counts and times requests under upstream's names, and answers /metrics.
@@ -46,7 +48,12 @@ func newMetrics(s *Server) *metrics {
 	r.MustRegister(m.total, m.duration, m.size, m.running, m.watches, storeMetrics(s.storage.all()),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(tokenMetrics(s.security.accounts.Uses())...)
-	m.registry, m.Handler = r, promhttp.HandlerFor(r, promhttp.HandlerOpts{})
+	all := prometheus.Gatherers{r}
+	if keys := s.storage.keys; keys != nil {
+		r.MustRegister(keys.counts.Collectors()...)
+		all = append(all, prometheus.GathererFunc(encryption.PluginMetrics))
+	}
+	m.registry, m.Handler = r, promhttp.HandlerFor(all, promhttp.HandlerOpts{})
 	return m
 }
 

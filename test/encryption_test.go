@@ -144,6 +144,11 @@ func TestAKMSPluginSealsEverything(t *testing.T) {
 	if err != nil || out != "amber" {
 		t.Errorf("after a restart: %v: %s", err, out)
 	}
+	if out, err := kubectl(t, c, "", "get", "--raw", "/metrics"); err != nil || !strings.Contains(out,
+		`apiserver_storage_transformation_operations_total{resource="configmaps",status="OK",transformation_type="from_storage",transformer_prefix="k8s:enc:kms:v2:toy:"}`) ||
+		!strings.Contains(out, `apiserver_envelope_encryption_dek_source_cache_size{provider_name="toy"} `) {
+		t.Errorf("metrics are missing: %v", err)
+	}
 	if n := plugin.Decryptions(); n > 60 {
 		t.Errorf("%d decryptions for one seed", n)
 	}

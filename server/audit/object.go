@@ -8,10 +8,12 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/scheme"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -64,14 +66,21 @@ func protoToJSON(body []byte) ([]byte, error) {
 	return json.Marshal(o)
 }
 
+// newObject makes an object of a kind: of client-go's scheme, or one that it lacks.
 func newObject(kind schema.GroupVersionKind) (runtime.Object, error) {
-	if kind.Group == metav1.GroupName {
-		switch kind.Kind {
-		case "PartialObjectMetadata":
-			return &metav1.PartialObjectMetadata{}, nil
-		case "PartialObjectMetadataList":
-			return &metav1.PartialObjectMetadataList{}, nil
-		}
+	switch kind.Kind {
+	case "PartialObjectMetadata":
+		return &metav1.PartialObjectMetadata{}, nil
+	case "PartialObjectMetadataList":
+		return &metav1.PartialObjectMetadataList{}, nil
+	case "CustomResourceDefinition":
+		return &apiextensionsv1.CustomResourceDefinition{}, nil
+	case "CustomResourceDefinitionList":
+		return &apiextensionsv1.CustomResourceDefinitionList{}, nil
+	case "APIService":
+		return &apiregistrationv1.APIService{}, nil
+	case "APIServiceList":
+		return &apiregistrationv1.APIServiceList{}, nil
 	}
 	return scheme.Scheme.New(kind)
 }

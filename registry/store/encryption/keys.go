@@ -120,16 +120,27 @@ func (k *Keys) Close() {
 
 // Resource seals and opens the values of one resource, by the keys that are present. It is what a store holds.
 type Resource struct {
-	Name schema.GroupResource
-	Keys func() *Keys
+	Name   schema.GroupResource
+	Keys   func() *Keys
+	Counts *Counts // nil counts nothing
 }
 
 // Seal is the value as etcd gets it, under an etcd key.
 func (r Resource) Seal(ctx context.Context, key string, plain []byte) ([]byte, error) {
-	return r.Keys().ringFor(r.Name).TransformToStorage(ctx, plain, value.DefaultContext(key))
+	start := time.Now()
+	sealed, err := r.Keys().ringFor(r.Name).TransformToStorage(ctx, plain, value.DefaultContext(key))
+	if r.Counts != nil {
+		r.Counts.count(r, "to_storage", sealed, start, err)
+	}
+	return sealed, err
 }
 
 // Open is the inverse of Seal. stale tells that the value would be sealed otherwise today.
 func (r Resource) Open(ctx context.Context, key string, sealed []byte) (plain []byte, stale bool, err error) {
-	return r.Keys().ringFor(r.Name).TransformFromStorage(ctx, sealed, value.DefaultContext(key))
+	start := time.Now()
+	plain, stale, err = r.Keys().ringFor(r.Name).TransformFromStorage(ctx, sealed, value.DefaultContext(key))
+	if r.Counts != nil {
+		r.Counts.count(r, "from_storage", sealed, start, err)
+	}
+	return plain, stale, err
 }
