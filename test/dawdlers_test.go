@@ -102,7 +102,7 @@ func open(f *http2.Framer, n int, block []byte) error {
 // TestDawdlersStarveNobody surrounds the server with clients of every kind that holds a connection and does not get on,
 // in the same priority level as one who works: he is served all the while.
 func TestDawdlersStarveNobody(t *testing.T) {
-	c := cluster.Start(t, "apiserver", "--authorization-mode=AlwaysAllow", "--max-requests-inflight=60", "--max-mutating-requests-inflight=30",
+	c := openTo(t, "--max-requests-inflight=60", "--max-mutating-requests-inflight=30",
 		users(t, map[string]string{"dawdler": "people", "worker": "people"}))
 	fill(t, c, 200, 20_000)
 	const head = "Host: x\r\nAuthorization: Bearer dawdler\r\n"

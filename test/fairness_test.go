@@ -17,6 +17,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	flowcontrolv1 "k8s.io/api/flowcontrol/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -36,6 +37,19 @@ func users(t *testing.T, names map[string]string) (flag string) {
 		t.Fatal(err)
 	}
 	return "--token-auth-file=" + path
+}
+
+// openTo starts an API server on which everybody who is known may do everything.
+func openTo(t *testing.T, flags ...string) *cluster.Cluster {
+	t.Helper()
+	c := cluster.Start(t, "apiserver", flags...)
+	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: "open"},
+		RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "Group", Name: "system:authenticated"}}}
+	if _, err := clientset(t, c, formats()["json"]).RbacV1().ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // as is a client of a user from such a file.
@@ -115,7 +129,7 @@ func steadily(ctx context.Context, t *testing.T, group *sync.WaitGroup, what str
 
 // TestAGreedyClientStarvesNobody floods a small server with expensive lists of one user.
 func TestAGreedyClientStarvesNobody(t *testing.T) {
-	c := cluster.Start(t, "apiserver", "--authorization-mode=AlwaysAllow", "--max-requests-inflight=20", "--max-mutating-requests-inflight=10",
+	c := openTo(t, "--max-requests-inflight=20", "--max-mutating-requests-inflight=10",
 		users(t, map[string]string{"greedy": "readers", "modest": "readers", "system:node:n1": "system:nodes"}))
 	fill(t, c, 1000, 3000)
 	node, master, modest := as(t, c, "system:node:n1"), clientset(t, c, formats()["json"]), as(t, c, "modest")
@@ -161,7 +175,7 @@ func TestAGreedyClientStarvesNobody(t *testing.T) {
 
 // TestClassificationFollowsItsObjectsAtOnce changes the configuration; the next request is classified by it.
 func TestClassificationFollowsItsObjectsAtOnce(t *testing.T) {
-	c := cluster.Start(t, "apiserver", "--authorization-mode=AlwaysAllow", users(t, map[string]string{"visitor": "visitors"}))
+	c := openTo(t, users(t, map[string]string{"visitor": "visitors"}))
 	admin, ctx := clientset(t, c, formats()["json"]).FlowcontrolV1(), t.Context()
 	classified := func() [2]string {
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+"/api/v1/configmaps", nil)
@@ -204,6 +218,34 @@ func TestClassificationFollowsItsObjectsAtOnce(t *testing.T) {
 	}
 }
 
+// TestWatchesHoldNoSeats opens many more watches than there are seats.
+func TestWatchesHoldNoSeats(t *testing.T) {
+	c := openTo(t, "--max-requests-inflight=10", "--max-mutating-requests-inflight=5",
+		users(t, map[string]string{"watcher": "people"}))
+	fill(t, c, 100, 1000)
+	client := as(t, c, "watcher")
+	many(t, 200, func(i int) error {
+		w, err := client.CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		t.Cleanup(w.Stop)
+		for range 100 {
+			if _, ok := <-w.ResultChan(); !ok {
+				return fmt.Errorf("watch %d ended before it had shown all there is", i)
+			}
+		}
+		return nil
+	})
+	dump, err := clientset(t, c, formats()["json"]).Discovery().RESTClient().Get().AbsPath("/debug/api_priority_and_fairness/dump_requests").DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(string(dump), "\n"); lines != 2 { // the head, and this request
+		t.Errorf("beside 200 watches there are at the gate:\n%s", dump)
+	}
+}
+
 // TestTheGateShowsItself reads what clients, people and metrics see of priority and fairness.
 func TestTheGateShowsItself(t *testing.T) {
 	c := cluster.Start(t, "apiserver", "--max-requests-inflight=400")
@@ -241,7 +283,7 @@ func TestTheGateShowsItself(t *testing.T) {
 
 // TestLimitsWithoutPriorityAndFairness holds every seat with bodies that do not come.
 func TestLimitsWithoutPriorityAndFairness(t *testing.T) {
-	c := cluster.Start(t, "apiserver", "--enable-priority-and-fairness=false", "--max-mutating-requests-inflight=5", "--authorization-mode=AlwaysAllow",
+	c := openTo(t, "--enable-priority-and-fairness=false", "--max-mutating-requests-inflight=5",
 		users(t, map[string]string{"writer": "writers"}))
 	tc := adminTLS(t, c)
 	tc.NextProtos = []string{"http/1.1"}

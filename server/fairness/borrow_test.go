@@ -106,6 +106,19 @@ func TestDividingKeepsBoundsAndTheSum(t *testing.T) {
 	}
 }
 
+func TestWhatIsMandatoryHoldsWithoutItsObjects(t *testing.T) {
+	broken := limited("catch-all", 5)
+	broken.Spec.Limited = nil
+	lost := schemaFor("catch-all", "nowhere", "g", 10000)
+	g := gateOf(t, 100, newClock(), broken, lost, limited("halved", 5, queuing(2, 3, 10)), schemaFor("s", "halved", "g", 5))
+	if s := g.Classify(by("u", "g")); s == nil || s.name != "catch-all" || s.level.name != "catch-all" {
+		t.Errorf("classified by %+v", s)
+	}
+	if s := g.Classify(by("m", "system:masters")); s.name != "exempt" {
+		t.Errorf("a master is classified by %s", s.name)
+	}
+}
+
 func TestRetiringLevelsKeepTheirSeatsUntilTheyAreIdle(t *testing.T) {
 	clock := newClock()
 	old := limited("old", 50)

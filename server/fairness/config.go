@@ -95,8 +95,8 @@ func (l *limits) maxSeats() int {
 func (c *configuration) configure(levels []*flowcontrolv1.PriorityLevelConfiguration, schemas []*flowcontrolv1.FlowSchema, seats int, now time.Time) *configuration {
 	mandatoryLevels, mandatorySchemas := registry.MandatoryFlowControl()
 	wanted := map[string]limits{}
-	for _, p := range complete(levels, mandatoryLevels) {
-		if l, ok := limitsOf(p); ok {
+	for _, p := range slices.Concat(mandatoryLevels, levels) {
+		if l, ok := limitsOf(p); ok { // else it is as good as not there
 			wanted[p.Name] = l
 		}
 	}
@@ -119,19 +119,20 @@ func (c *configuration) configure(levels []*flowcontrolv1.PriorityLevelConfigura
 			found[name] = &l
 		}
 	}
-	next.compile(complete(schemas, mandatorySchemas), found)
+	leadsNowhere := func(fs *flowcontrolv1.FlowSchema) bool { return found[fs.Spec.PriorityLevelConfiguration.Name] == nil }
+	next.compile(complete(slices.DeleteFunc(schemas, leadsNowhere), mandatorySchemas), found)
 	next.share(now)
 	return next
 }
 
-// complete adds the mandatory objects that are missing.
-func complete[O registry.Object](objects, mandatory []O) []O {
+// complete adds the mandatory schemas that are missing.
+func complete(schemas, mandatory []*flowcontrolv1.FlowSchema) []*flowcontrolv1.FlowSchema {
 	for _, m := range mandatory {
-		if !slices.ContainsFunc(objects, func(o O) bool { return o.GetName() == m.GetName() }) {
-			objects = append(slices.Clip(objects), m)
+		if !slices.ContainsFunc(schemas, func(fs *flowcontrolv1.FlowSchema) bool { return fs.Name == m.Name }) {
+			schemas = append(schemas, m)
 		}
 	}
-	return objects
+	return schemas
 }
 
 // level finds a level of the configuration, or makes one.
@@ -144,14 +145,10 @@ func (c *configuration) level(name string, now time.Time) configured {
 	return configured{level: newLevel(name, now), need: &need{}}
 }
 
-// compile makes the schemas ready. Those that lead nowhere are left out.
+// compile makes the schemas ready. Each leads to a level.
 func (c *configuration) compile(schemas []*flowcontrolv1.FlowSchema, levels map[string]*configured) {
 	for _, fs := range schemas {
-		l := levels[fs.Spec.PriorityLevelConfiguration.Name]
-		if l == nil {
-			continue
-		}
-		s := newSchema(fs)
+		s, l := newSchema(fs), levels[fs.Spec.PriorityLevelConfiguration.Name]
 		s.level, s.tally, s.levelUID = l.level, l.tallyOf(fs.Name), []string{l.limits.uid}
 		s.queues, s.maxSeats = l.limits.queues > 0, l.limits.maxSeats()
 		c.schemas = append(c.schemas, s)

@@ -2,6 +2,8 @@ package fairness
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,7 +51,7 @@ func (g *Gate) Follow(ctx context.Context, o registry.Objects) error {
 	})
 }
 
-// follow takes in one change of one object.
+// follow takes in one change of one object. A new status changes nothing.
 func follow[O registry.Object](g *Gate, objects map[string]O, old, now registry.Object) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -57,21 +59,17 @@ func follow[O registry.Object](g *Gate, objects map[string]O, old, now registry.
 		delete(objects, old.GetName())
 	} else {
 		objects[now.GetName()] = now.(O)
+		if old != nil && old.GetUID() == now.GetUID() && old.GetGeneration() == now.GetGeneration() {
+			return
+		}
 	}
 	g.reconfigure()
 }
 
 // reconfigure is for those who hold g.mu, or have g alone.
 func (g *Gate) reconfigure() {
-	g.current.Store(g.current.Load().configure(values(g.levels), values(g.schemas), g.seats, g.now()))
-}
-
-func values[O any](objects map[string]O) []O {
-	list := make([]O, 0, len(objects))
-	for _, o := range objects {
-		list = append(list, o)
-	}
-	return list
+	levels, schemas := slices.Collect(maps.Values(g.levels)), slices.Collect(maps.Values(g.schemas))
+	g.current.Store(g.current.Load().configure(levels, schemas, g.seats, g.now()))
 }
 
 // Adjust lets levels lend and borrow seats, by what they have needed since the last time. Call it every AdjustPeriod.
