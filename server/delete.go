@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -28,11 +27,6 @@ func (c *call) delete() error {
 	o, err := c.deleteOptions()
 	if err != nil {
 		return err
-	}
-	if c.row.Permanent != nil {
-		if why := c.row.Permanent(c.Name); why != "" {
-			return apierrors.NewForbidden(c.row.GroupResource(), c.Name, errors.New(why))
-		}
 	}
 	// 2. Remove or mark.
 	gone, err := c.remove(c.ctx(), c.key(), o)

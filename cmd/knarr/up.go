@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -24,12 +27,48 @@ Everything is kept in the data directory; the next start goes on where this one 
 			if err != nil {
 				return err
 			}
-			return runAPIServer(c.Context(), config, log, func() { greet(c.OutOrStdout(), &config) })
+			return runCluster(c.Context(), config, log, func() { greet(c.OutOrStdout(), &config) })
 		},
 	}
 	bindFlags(c.Flags(), &config)
 	logs.flags(c.Flags())
 	return c
+}
+
+// runCluster runs all parts until ctx ends. They start in order and stop in the mirrored one: the API server is there for
+// as long as anybody asks it.
+func runCluster(ctx context.Context, config server.Config, log *slog.Logger, ready func()) error {
+	s, err := server.New(ctx, config, log)
+	if err != nil {
+		return err
+	}
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	up, served := make(chan struct{}), make(chan error, 1)
+	go func() { served <- s.Run(serving, func() { close(up) }) }()
+	select {
+	case <-up:
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+		stop()
+		return <-served
+	}
+	var parts sync.WaitGroup
+	working, rest := context.WithCancel(ctx)
+	defer rest()
+	parts.Go(func() {
+		keepRunning(working, "controllers", log, func(ctx context.Context) error { return runControllers(ctx, s, log) })
+	})
+	ready()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	parts.Wait()
+	stop()
+	return <-served
 }
 
 // greet tells what runs where, and how to use it.

@@ -1,0 +1,92 @@
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+)
+
+// An owner's objects are those whose controller reference has its UID. Labels say what should be so: an object that
+// matches the owner's selector and has no controller is adopted, one that no longer matches is released.
+
+// claim is what has to be done to the objects of an owner so that references and labels agree.
+type claim[T metav1.Object] struct {
+	mine           []T // with those to be adopted, without those to be released
+	adopt, release []T
+}
+
+// claimOf sorts objects of the owner's namespace. An owner that is going adopts nothing, and nothing that is going is
+// adopted or released.
+func claimOf[T metav1.Object](owner metav1.Object, selector labels.Selector, objects []T) claim[T] {
+	var c claim[T]
+	for _, o := range objects {
+		reference := metav1.GetControllerOfNoCopy(o)
+		matches, going := selector.Matches(labels.Set(o.GetLabels())), o.GetDeletionTimestamp() != nil
+		switch {
+		case reference != nil && reference.UID != owner.GetUID():
+		case reference != nil && matches:
+			c.mine = append(c.mine, o)
+		case reference != nil:
+			if owner.GetDeletionTimestamp() == nil && !going {
+				c.release = append(c.release, o)
+			}
+		case matches && !going && owner.GetDeletionTimestamp() == nil:
+			c.adopt = append(c.adopt, o)
+			c.mine = append(c.mine, o)
+		}
+	}
+	return c
+}
+
+// ownedBy is the reference that makes owner the controller of an object.
+func ownedBy(owner metav1.Object, kind metav1.TypeMeta) metav1.OwnerReference {
+	return metav1.OwnerReference{APIVersion: kind.APIVersion, Kind: kind.Kind, Name: owner.GetName(), UID: owner.GetUID(),
+		Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true)}
+}
+
+// referencePatch adds a controller reference to the very object that was read, or with $patch: delete takes it away.
+func referencePatch(to metav1.Object, reference any) []byte {
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"ownerReferences": []any{reference}, "uid": to.GetUID()}})
+	if err != nil {
+		panic(err) // strings and booleans
+	}
+	return body
+}
+
+func releasePatch(o, owner metav1.Object) []byte {
+	return referencePatch(o, map[string]any{"$patch": "delete", "uid": owner.GetUID()})
+}
+
+// claimPods brings references of pods in line. fresh reads the owner from the API: only one that is really there, and not
+// going, may adopt.
+func claimPods(ctx context.Context, t *Turn, c claim[*corev1.Pod], owner metav1.Object, reference metav1.OwnerReference, fresh func(context.Context) (metav1.Object, error)) error {
+	pods := t.Client.CoreV1().Pods(t.Namespace)
+	if len(c.adopt) > 0 {
+		now, err := fresh(ctx)
+		if err != nil {
+			return err
+		}
+		if now.GetUID() != owner.GetUID() || now.GetDeletionTimestamp() != nil {
+			return apierrors.NewConflict(corev1.Resource("pods"), owner.GetName(), errOwnerChanged)
+		}
+	}
+	for _, p := range c.adopt {
+		if _, err := Patch[*corev1.Pod](ctx, t, pods, p.Name, types.StrategicMergePatchType, referencePatch(p, reference)); err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	for _, p := range c.release {
+		_, err := Patch[*corev1.Pod](ctx, t, pods, p.Name, types.StrategicMergePatchType, releasePatch(p, owner))
+		// Gone, or another by that name: there is nothing to release.
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsInvalid(err) && !apierrors.IsConflict(err) {
+			return err
+		}
+	}
+	return nil
+}

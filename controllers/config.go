@@ -1,0 +1,33 @@
+package controllers
+
+import (
+	"log/slog"
+	"reflect"
+	"sync"
+
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+)
+
+// Config is what the controllers are given for one term: from the election that one process wins until it ends.
+type Config struct {
+	// ClientFor is a client that acts as a service account of kube-system: each controller has its own, and the rights
+	// of that account only.
+	ClientFor func(account string) kubernetes.Interface
+	// Metadata reads what was written when an answer was lost.
+	Metadata metadata.Interface
+	// Informers are shared with the other parts of the process; all are of whole resources.
+	Informers informers.SharedInformerFactory
+	// Events takes what people are told of.
+	Events record.EventRecorder
+	Clock  clock.WithTickerAndDelayedExecution
+	Log    *slog.Logger
+	// Controllers are the names of those to run; "*" is all that are on by default, "-name" leaves one out.
+	Controllers []string
+
+	mu      sync.Mutex // guards sources
+	sources map[reflect.Type]*Source
+}

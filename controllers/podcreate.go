@@ -1,0 +1,90 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+var errOwnerChanged = errors.New("the owner is another by now, or is going")
+
+// burst is how many pods an owner gets or loses in one turn at most.
+const burst = 500
+
+// podOf is a pod of a template, owned by owner.
+func podOf(template *corev1.PodTemplateSpec, namespace string, owner metav1.Object, reference metav1.OwnerReference) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: *template.ObjectMeta.DeepCopy(), Spec: *template.Spec.DeepCopy()}
+	p.ObjectMeta = metav1.ObjectMeta{Namespace: namespace, GenerateName: podPrefix(owner.GetName()), Labels: p.Labels,
+		Annotations: p.Annotations, Finalizers: p.Finalizers, OwnerReferences: []metav1.OwnerReference{reference}}
+	return p
+}
+
+// podPrefix is how the names of an owner's pods begin.
+func podPrefix(owner string) string {
+	if dashed := owner + "-"; len(validation.NameIsDNSSubdomain(dashed, true)) == 0 {
+		return dashed
+	}
+	return owner
+}
+
+// createPods creates n pods in batches that double, so that what keeps one from being created (a quota) is not asked n
+// times. In a namespace that is going nothing can be created, and nothing has to be.
+func createPods(ctx context.Context, t *Turn, owner runtime.Object, n int, make func() *corev1.Pod) error {
+	for batch := 1; n > 0; batch *= 2 {
+		batch = min(batch, n)
+		errs := eachOf(batch, func(int) error { return createPod(ctx, t, owner, make()) })
+		if errs != nil {
+			return errs
+		}
+		n -= batch
+	}
+	return nil
+}
+
+func createPod(ctx context.Context, t *Turn, owner runtime.Object, p *corev1.Pod) error {
+	made, err := Create(ctx, t, t.Client.CoreV1().Pods(p.Namespace), p)
+	switch {
+	case err == nil:
+		t.Event(owner, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", made.Name)
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return nil
+	default:
+		t.Event(owner, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+	}
+	return err
+}
+
+// deletePods deletes all of them at once.
+func deletePods(ctx context.Context, t *Turn, owner runtime.Object, pods []*corev1.Pod) error {
+	return eachOf(len(pods), func(i int) error {
+		err := Delete(ctx, t, t.Client.CoreV1().Pods(pods[i].Namespace), pods[i], metav1.DeleteOptions{})
+		if err != nil {
+			t.Event(owner, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
+			return fmt.Errorf("unable to delete pods: %w", err)
+		}
+		t.Event(owner, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %v", pods[i].Name)
+		return nil
+	})
+}
+
+// eachOf calls do for 0 to n-1 at once and returns the first error.
+func eachOf(n int, do func(i int) error) error {
+	errs := make([]error, n)
+	var running sync.WaitGroup
+	for i := range n {
+		running.Go(func() { errs[i] = do(i) })
+	}
+	running.Wait()
+	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i >= 0 {
+		return errs[i]
+	}
+	return nil
+}

@@ -1,0 +1,206 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/workqueue"
+)
+
+// Key names the object that a controller reconciles. Namespace is empty for cluster-scoped objects.
+type Key struct{ Namespace, Name string }
+
+// String is the key as logs and errors show it.
+func (k Key) String() string {
+	if k.Namespace == "" {
+		return k.Name
+	}
+	return k.Namespace + "/" + k.Name
+}
+
+// KeyOf is the key of an object.
+func KeyOf(o metav1.Object) Key { return Key{o.GetNamespace(), o.GetName()} }
+
+// Loop is what a controller does: whenever something changes that concerns a key, it reconciles the key.
+type Loop struct {
+	Watches []Watch
+	// Reconcile makes the world match for t.Key. It is never run twice for a key at a time, and not before the caches have
+	// seen what it wrote the last time. After an error it is run again, later and later.
+	Reconcile func(ctx context.Context, t *Turn) error
+}
+
+// Watch is a kind of object whose changes concern keys.
+type Watch struct {
+	*Source
+	// Keys are those that a change concerns. old is nil for an object that is new to the cache, now for one that is gone.
+	Keys func(old, now metav1.Object) []Key
+}
+
+// Turn is one run of Reconcile.
+type Turn struct {
+	Key
+	Client kubernetes.Interface
+	Now    time.Time
+	Log    *slog.Logger
+
+	loop  *loop
+	again time.Duration
+}
+
+// Again asks for another turn of the key after a while, whatever happens until then.
+func (t *Turn) Again(after time.Duration) {
+	if t.again == 0 || after < t.again {
+		t.again = max(after, time.Millisecond)
+	}
+}
+
+// Event tells people what happened to an object.
+func (t *Turn) Event(of runtime.Object, kind, reason, format string, args ...any) {
+	t.loop.config.Events.Eventf(of, kind, reason, format, args...)
+}
+
+// loop runs one controller: a queue of keys and the workers that take from it.
+//
+//	event of an informer -> Keys -> queue -> a worker: awaited writes seen? -> Reconcile -> again, or back-off
+//
+// A key whose writes the caches have not seen yet is put aside, and comes back with the event that it waits for.
+type loop struct {
+	Loop
+	name    string
+	workers int
+	config  *Config
+	client  kubernetes.Interface
+	log     *slog.Logger
+	queue   workqueue.TypedRateLimitingInterface[Key]
+	awaited awaited
+}
+
+// Back-off of a key that fails, as upstream's.
+const (
+	firstBackoff = 5 * time.Millisecond
+	lastBackoff  = 1000 * time.Second
+)
+
+func newLoop(name string, workers int, l Loop, client kubernetes.Interface, c *Config) *loop {
+	x := &loop{Loop: l, name: name, workers: max(workers, 1), config: c, client: client, log: c.Log.With("controller", name)}
+	x.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[Key](firstBackoff, lastBackoff),
+		workqueue.TypedRateLimitingQueueConfig[Key]{Name: name, Clock: c.Clock})
+	x.awaited.init(c.Clock, x.queue.Add)
+	return x
+}
+
+// run watches and works until ctx ends, and takes its handlers from the shared informers then.
+func (x *loop) run(ctx context.Context) error {
+	var synced []cache.InformerSynced
+	for _, w := range x.Watches {
+		registration, err := w.informer.AddEventHandler(x.handler(w))
+		if err != nil {
+			return fmt.Errorf("watch for %s: %w", x.name, err)
+		}
+		defer w.informer.RemoveEventHandler(registration)
+		synced = append(synced, registration.HasSynced)
+	}
+	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
+		return ctx.Err()
+	}
+	var working sync.WaitGroup
+	for range x.workers {
+		working.Go(func() {
+			for x.next(ctx) {
+			}
+		})
+	}
+	<-ctx.Done()
+	x.queue.ShutDown()
+	working.Wait()
+	return nil
+}
+
+// handler queues the keys that a change concerns, and those that have waited for it.
+func (x *loop) handler(w Watch) cache.ResourceEventHandler {
+	tell := func(old, now metav1.Object) {
+		for _, k := range w.Keys(old, now) {
+			x.queue.Add(k)
+		}
+		x.awaited.saw(w.Source)
+	}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(o any) { tell(nil, o.(metav1.Object)) },
+		UpdateFunc: func(old, now any) {
+			if old.(metav1.Object).GetResourceVersion() != now.(metav1.Object).GetResourceVersion() {
+				tell(old.(metav1.Object), now.(metav1.Object))
+			}
+		},
+		DeleteFunc: func(o any) {
+			if last, unknown := o.(cache.DeletedFinalStateUnknown); unknown {
+				o = last.Obj
+			}
+			tell(o.(metav1.Object), nil)
+		},
+	}
+}
+
+// next works on one key. It returns false when the queue is shut down.
+func (x *loop) next(ctx context.Context) bool {
+	k, ended := x.queue.Get()
+	if ended {
+		return false
+	}
+	defer x.queue.Done(k)
+	if x.awaited.holds(ctx, k) {
+		return true // it comes back
+	}
+	t := &Turn{Key: k, Client: x.client, Now: x.config.Clock.Now(), Log: x.log.With("key", k.String()), loop: x}
+	err := x.reconcile(ctx, t)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		x.log.Log(ctx, severity(err), "reconcile", "key", k.String(), "err", err)
+		x.queue.AddRateLimited(k)
+	default:
+		x.queue.Forget(k)
+		if t.again > 0 {
+			x.queue.AddAfter(k, t.again)
+		}
+	}
+	return true
+}
+
+// reconcile turns a panic into an error: one bad object must not end the work on all others.
+func (x *loop) reconcile(ctx context.Context, t *Turn) (err error) {
+	defer func() {
+		if what := recover(); what != nil {
+			err = &panicked{what, string(debug.Stack())}
+		}
+	}()
+	return x.Reconcile(ctx, t)
+}
+
+type panicked struct {
+	what  any
+	stack string
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n%s", p.what, p.stack) }
+
+// severity of an error: what another turn settles by itself is of interest to those who look for it only.
+func severity(err error) slog.Level {
+	switch {
+	case errors.As(err, new(*panicked)):
+		return slog.LevelError
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err), apierrors.HasStatusCause(err, "NamespaceTerminating"):
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
+}

@@ -1,0 +1,77 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Controller is a row of the table.
+type Controller struct {
+	Name    string // as --controllers names it
+	Account string // the service account in kube-system whose rights it has
+	Workers int
+	Off     bool // unless asked for by name
+	Comment string
+	// New makes the controller's loop.
+	New func(*Config) Loop
+}
+
+// All is the table.
+func All() []Controller {
+	return []Controller{
+		{Name: "replicaset-controller", Account: "replicaset-controller", Workers: 5, New: replicaSets,
+			Comment: "as many pods as a ReplicaSet wants"},
+	}
+}
+
+// Run runs the controllers that are configured until ctx ends.
+func Run(ctx context.Context, c *Config) error {
+	rows, err := c.chosen()
+	if err != nil {
+		return err
+	}
+	var loops []*loop
+	for _, row := range rows {
+		loops = append(loops, newLoop(row.Name, row.Workers, row.New(c), c.ClientFor(row.Account), c))
+	}
+	c.Informers.Start(ctx.Done())
+	var running sync.WaitGroup
+	errs := make([]error, len(loops))
+	for i, l := range loops {
+		running.Go(func() { errs[i] = l.run(ctx) })
+	}
+	running.Wait()
+	return errors.Join(errs...)
+}
+
+// chosen are the rows that Controllers names.
+func (c *Config) chosen() ([]Controller, error) {
+	rows := All()
+	for _, name := range c.Controllers {
+		bare := strings.TrimPrefix(name, "-")
+		if name != "*" && !slices.ContainsFunc(rows, func(r Controller) bool { return r.Name == bare }) {
+			return nil, fmt.Errorf("controller %q is unknown: use %s", bare, strings.Join(names(rows), ", "))
+		}
+	}
+	return slices.DeleteFunc(rows, func(r Controller) bool {
+		switch {
+		case slices.Contains(c.Controllers, "-"+r.Name):
+			return true
+		case slices.Contains(c.Controllers, r.Name):
+			return false
+		}
+		return r.Off || len(c.Controllers) > 0 && !slices.Contains(c.Controllers, "*")
+	}), nil
+}
+
+func names(rows []Controller) []string {
+	var out []string
+	for _, r := range rows {
+		out = append(out, r.Name)
+	}
+	return out
+}

@@ -1,0 +1,200 @@
+package test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	eventrecord "k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+
+	"github.com/knarr-dev/knarr/controllers"
+	"github.com/knarr-dev/knarr/test/cluster"
+)
+
+// runControllers runs controllers over a transport that the test has its hands in.
+func runControllers(t *testing.T, c *cluster.Cluster, wrap func(http.RoundTripper) http.RoundTripper, names ...string) {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.QPS, config.Burst, config.WrapTransport = -1, -1, wrap
+	client := clientOf(t, config)
+	plain := rest.CopyConfig(config)
+	plain.WrapTransport = nil
+	meta, err := metadata.NewForConfig(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	factory := informers.NewSharedInformerFactory(client, 0)
+	go func() {
+		ended <- controllers.Run(ctx, &controllers.Config{
+			ClientFor: func(string) kubernetes.Interface { return client }, Metadata: meta, Informers: factory,
+			Events: &eventrecord.FakeRecorder{}, Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler), Controllers: names,
+		})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		factory.Shutdown()
+	})
+}
+
+// roundTrips is a transport made of a function.
+type roundTrips func(*http.Request) (*http.Response, error)
+
+func (f roundTrips) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// lateWatches delivers what watches send with a delay.
+func lateWatches(delay time.Duration) func(http.RoundTripper) http.RoundTripper {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTrips(func(r *http.Request) (*http.Response, error) {
+			answer, err := next.RoundTrip(r)
+			if err == nil && r.URL.Query().Get("watch") == "true" {
+				answer.Body = lateBody(answer.Body, delay)
+			}
+			return answer, err
+		})
+	}
+}
+
+type lateReader struct {
+	io.Reader
+	io.Closer
+}
+
+// lateBody hands on each piece of a body some time after it came.
+func lateBody(body io.ReadCloser, delay time.Duration) io.ReadCloser {
+	type piece struct {
+		at   time.Time
+		data []byte
+	}
+	pieces := make(chan piece, 10_000)
+	out, in := io.Pipe()
+	go func() {
+		defer close(pieces)
+		for {
+			buf := make([]byte, 64<<10)
+			n, err := body.Read(buf)
+			if n > 0 {
+				pieces <- piece{time.Now(), buf[:n]}
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	go func() {
+		for p := range pieces {
+			time.Sleep(time.Until(p.at.Add(delay)))
+			if _, err := in.Write(p.data); err != nil {
+				body.Close()
+			}
+		}
+		in.Close()
+	}()
+	return lateReader{out, body}
+}
+
+// lostAnswers lets writes happen and then says that the connection broke.
+func lostAnswers(share float64) func(http.RoundTripper) http.RoundTripper {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTrips(func(r *http.Request) (*http.Response, error) {
+			answer, err := next.RoundTrip(r)
+			if err == nil && r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/pods") && rand.Float64() < share {
+				io.Copy(io.Discard, answer.Body)
+				answer.Body.Close()
+				return nil, errors.New("the answer was lost")
+			}
+			return answer, err
+		})
+	}
+}
+
+// TestNoPodTooMany scales a ReplicaSet under transports that make the caches lie. Every reader who looks, at any moment, has
+// to find no more pods than are wanted.
+func TestNoPodTooMany(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
+		"watches are late": lateWatches(1500 * time.Millisecond), "answers are lost": lostAnswers(0.3),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := cluster.Start(t, "apiserver")
+			client := clientset(t, c, formats()["json"])
+			ctx := t.Context()
+			if _, err := client.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			runControllers(t, c, wrap, "replicaset-controller")
+			labels := map[string]string{"app": "web"}
+			set := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.ReplicaSetSpec{
+				Replicas: ptr.To[int32](10), Selector: &metav1.LabelSelector{MatchLabels: labels},
+				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels},
+					Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "x"}}}}}}
+			sets := client.AppsV1().ReplicaSets("default")
+			if _, err := sets.Create(ctx, set, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			most := int32(10)
+			for _, wanted := range []int32{10, 25, 5, 12} {
+				most = max(most, wanted)
+				if wanted != 10 {
+					patch := fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, wanted)
+					if _, err := sets.Patch(ctx, "web", "application/merge-patch+json", patch, metav1.PatchOptions{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				awaitPods(t, client, wanted, most)
+				most = wanted
+			}
+		})
+	}
+}
+
+// awaitPods looks at the pods until there are as many as wanted and the ReplicaSet says so; never may there be more than most.
+func awaitPods(t *testing.T, client kubernetes.Interface, wanted, most int32) {
+	t.Helper()
+	deadline := time.Now().Add(40 * time.Second)
+	for {
+		pods, err := client.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		set, err := client.AppsV1().ReplicaSets("default").Get(t.Context(), "web", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := int32(len(pods.Items))
+		switch {
+		case n > most:
+			t.Fatalf("%d pods where at most %d are wanted", n, most)
+		case n == wanted && set.Status.Replicas == wanted && set.Status.ObservedGeneration == set.Generation:
+			return
+		case time.Now().After(deadline):
+			t.Fatalf("%d pods of %d, status %+v", n, wanted, set.Status)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
