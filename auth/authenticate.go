@@ -41,7 +41,9 @@ type Authentication struct {
 // token, token in a WebSocket's sub-protocol, anonymous. It returns nil without error if nothing fits.
 func (a Authentication) Authenticator() Authenticator {
 	var chain authenticators
+	headers := headersOf(StandardHeaders())
 	if a.Proxy != nil {
+		headers = headersOf(StandardHeaders(), *a.Proxy)
 		chain = append(chain, frontProxy{a.Proxy, &clientCertificate{authorities: a.Proxy.Authorities, read: proxyUser}})
 	}
 	if a.Passwords != nil {
@@ -52,7 +54,7 @@ func (a Authentication) Authenticator() Authenticator {
 	}
 	tokens := Tokens(a.Tokens) // where there are none, a token is still a credential that is wrong
 	chain = append(chain, bearer{tokens}, webSocketProtocol{tokens})
-	return named{chain, a.Anonymous}
+	return named{chain, a.Anonymous, headers}
 }
 
 // authenticators are tried in order. A wrong credential counts only if no other is right.
@@ -72,21 +74,27 @@ func (chain authenticators) Authenticate(r *http.Request) (*registry.User, error
 	return nil, errors.Join(errs...)
 }
 
-// named puts those who proved who they are into system:authenticated, and names those who tried nothing anonymous.
+// named puts those who proved who they are into system:authenticated, and names those who tried nothing anonymous. What
+// headers say of a user has been heard, or is not to be believed: it is removed.
 type named struct {
 	next      Authenticator
 	anonymous Anonymous
+	headers   proxyHeaders
 }
 
 func (n named) Authenticate(r *http.Request) (*registry.User, error) {
 	user, err := n.next.Authenticate(r)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case user != nil:
-		return Authenticated(user), nil
 	}
-	return n.anonymous.Authenticate(r)
+	if user == nil {
+		user, err = n.anonymous.Authenticate(r)
+	}
+	if user == nil || err != nil {
+		return nil, err
+	}
+	n.headers.strip(r.Header)
+	return Authenticated(user), nil
 }
 
 // Authenticated is the user as a member of system:authenticated, unless it is nobody after all.

@@ -52,24 +52,41 @@ func (p frontProxy) Authenticate(r *http.Request) (*registry.User, error) {
 	if len(p.AllowedNames) > 0 && !slices.Contains(p.AllowedNames, sender.Name) {
 		return nil, fmt.Errorf("x509: subject with cn=%s is not in the allowed list", sender.Name)
 	}
-	user := &registry.User{Name: name, UID: firstHeader(r.Header, p.UIDHeaders), Groups: allHeaders(r.Header, p.GroupHeaders),
-		Extra: p.extra(r.Header)}
-	p.Strip(r.Header)
-	return user, nil
+	return &registry.User{Name: name, UID: firstHeader(r.Header, p.UIDHeaders), Groups: allHeaders(r.Header, p.GroupHeaders),
+		Extra: p.extra(r.Header)}, nil
 }
 
-// Strip removes the headers, so that nothing behind believes or passes them on.
-func (p *FrontProxy) Strip(header http.Header) {
-	for _, names := range [][]string{p.UserHeaders, p.UIDHeaders, p.GroupHeaders} {
-		for _, name := range names {
-			header.Del(name)
+// proxyHeaders are those in which a proxy tells of users, by their canonical names and by how their names begin.
+type proxyHeaders struct {
+	names    map[string]struct{}
+	prefixes []string
+}
+
+// headersOf are the headers of several proxies.
+func headersOf(proxies ...FrontProxy) proxyHeaders {
+	h := proxyHeaders{names: map[string]struct{}{}}
+	for _, p := range proxies {
+		for _, name := range slices.Concat(p.UserHeaders, p.UIDHeaders, p.GroupHeaders) {
+			h.names[http.CanonicalHeaderKey(name)] = struct{}{}
+		}
+		for _, prefix := range p.ExtraPrefixes {
+			if !slices.ContainsFunc(h.prefixes, func(p string) bool { return strings.EqualFold(p, prefix) }) {
+				h.prefixes = append(h.prefixes, prefix)
+			}
 		}
 	}
+	return h
+}
+
+// strip removes the headers from a request, so that nothing behind believes them or passes them on.
+func (h proxyHeaders) strip(header http.Header) {
 	for name := range header {
-		for _, prefix := range p.ExtraPrefixes {
-			if hasPrefixFold(name, prefix) {
-				delete(header, name)
-			}
+		_, ours := h.names[name]
+		for _, prefix := range h.prefixes {
+			ours = ours || hasPrefixFold(name, prefix)
+		}
+		if ours {
+			delete(header, name)
 		}
 	}
 }
