@@ -84,8 +84,14 @@ type bearer struct{ tokens Tokens }
 
 func (b bearer) Authenticate(r *http.Request) (*registry.User, error) {
 	scheme, rest, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
-	token, _, _ := strings.Cut(rest, " ")
-	if !strings.EqualFold(scheme, "bearer") || token == "" {
+	token, _, more := strings.Cut(rest, " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return nil, nil
+	}
+	if token == "" {
+		if more {
+			remarksOf(r.Context()).Warn("the provided Authorization header contains extra space before the bearer token, and is ignored")
+		}
 		return nil, nil
 	}
 	user, err := b.tokens.known(r.Context(), token)
@@ -132,9 +138,7 @@ func protocolToken(headers []string) (token string, others []string, err error) 
 		protocol = strings.TrimSpace(protocol)
 		encoded, ok := strings.CutPrefix(protocol, bearerProtocol)
 		if !ok {
-			if protocol != "" {
-				others = append(others, protocol)
-			}
+			others = append(others, protocol)
 			continue
 		}
 		if seen {

@@ -18,7 +18,7 @@ func persistentVolumeClaim() *Resource {
 			Plural: "persistentvolumeclaims", Singular: "persistentvolumeclaim", Kind: "PersistentVolumeClaim",
 			ShortNames: []string{"pvc"}, Namespaced: true, Prefix: "persistentvolumeclaims", Versions: []Version{{Name: "v1"}},
 			DeleteReturnsObject: true, Reset: []string{"status"},
-			ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: UpdateAndCreateRules,
+			ValidateName: apivalidation.NameIsDNSSubdomain, UpdateMeta: UpdateAndCreateRules, Bare: withoutClaimStatus,
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
 				textColumn("Status", status("phase")),
@@ -50,6 +50,13 @@ func defaultPersistentVolumeClaim(c *corev1.PersistentVolumeClaim) {
 	defaultClaimSpec(&c.Spec)
 	defaultResourceList(c.Status.Capacity)
 	defaultResourceList(c.Status.AllocatedResources)
+}
+
+// withoutClaimStatus is a new claim as it is stored. That it is pending, every read fills in.
+func withoutClaimStatus(o Object) Object {
+	c := *o.(*corev1.PersistentVolumeClaim)
+	c.Status = corev1.PersistentVolumeClaimStatus{}
+	return &c
 }
 
 // preparePersistentVolumeClaim brings the two names of the data source in line. dataSource has always ignored what is

@@ -27,6 +27,14 @@ func priorityClass() *Resource {
 			Group: "scheduling.k8s.io", Plural: "priorityclasses", Singular: "priorityclass", Kind: "PriorityClass",
 			ShortNames: []string{"pc"}, Prefix: "priorityclasses", Governs: true, Versions: []Version{{Name: "v1"}},
 			ValidateName: apivalidation.NameIsDNSSubdomain,
+			Permanent: func(name string) string {
+				for _, known := range systemPriorityClasses() {
+					if known.Name == name {
+						return "this is a system priority class and cannot be deleted"
+					}
+				}
+				return ""
+			},
 			Columns: []metav1.TableColumnDefinition{
 				nameColumn(),
 				{Name: "Value", Type: "integer", Description: about("value")},

@@ -165,7 +165,7 @@ func (r *Registry) Store(group, plural string) *store.Store {
 func (r *Resource) storage() store.Config {
 	return store.Config{
 		Resource: r.GroupResource(), Kind: r.StoredKind(), Prefix: r.Prefix, Namespaced: r.Namespaced, JSON: r.StoredJSON,
-		New: r.New, Older: r.Older, Stored: r.Stored, Restore: r.Restore, Fields: r.Fields, Uncached: r.Uncached, Governs: r.Governs,
+		New: r.New, Older: r.Older, Stored: r.Stored, Bare: r.Bare, Restore: r.Restore, Fields: r.Fields, Uncached: r.Uncached, Governs: r.Governs,
 	}
 }
 

@@ -44,6 +44,8 @@ type Resource struct {
 	// Stored returns what is encoded in the object's place where the stored version has a Go type of its own; then Older
 	// decodes every stored value.
 	Stored func(Object) Object
+	// Bare returns what is written of a new object where upstream leaves it to reads to fill in a default; nil writes all.
+	Bare func(Object) Object
 	// StoredJSON keeps the objects as JSON in etcd (CRDs, APIServices, custom resources), not as protobuf.
 	StoredJSON bool
 	// Uncached tells that upstream keeps no watch cache for the resource, which some answers to reads show (Events).
@@ -119,6 +121,9 @@ type Resource struct {
 	Written func(ctx context.Context, w *Write)
 	// Deleted runs after an object has left the store.
 	Deleted func(ctx context.Context, w *Write, obj Object)
+	// Permanent tells why the object of this name cannot be deleted; empty if it can be. A deletion of collections does
+	// not ask.
+	Permanent func(name string) string
 	// GracePeriod returns the seconds between the request to delete obj and its removal; zero removes it at once.
 	// asked is the request's gracePeriodSeconds, nil if it names none.
 	GracePeriod func(obj Object, asked *int64) int64

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -27,6 +28,11 @@ func (c *call) delete() error {
 	o, err := c.deleteOptions()
 	if err != nil {
 		return err
+	}
+	if c.row.Permanent != nil {
+		if why := c.row.Permanent(c.Name); why != "" {
+			return apierrors.NewForbidden(c.row.GroupResource(), c.Name, errors.New(why))
+		}
 	}
 	// 2. Remove or mark.
 	gone, err := c.remove(c.ctx(), c.key(), o)

@@ -15,6 +15,7 @@ import (
 type encoded struct {
 	value []byte // the whole value
 	body  []byte // the protobuf message in it, or all of it
+	bare  bool   // the value leaves out what is in the body
 }
 
 // encode clears what is not stored from o and encodes it.
@@ -38,7 +39,17 @@ func (s *Store) encode(o Object) (encoded, error) {
 	if err != nil {
 		return encoded{}, fmt.Errorf("encode %s: %w", s.Resource, err)
 	}
-	return encoded{value, body}, nil
+	return encoded{value: value, body: body}, nil
+}
+
+// encodeNew is encode of an object that takes the place of none.
+func (s *Store) encodeNew(o Object) (encoded, error) {
+	whole, err := s.encode(o)
+	if err != nil || s.Bare == nil {
+		return whole, err
+	}
+	bare, err := s.encode(s.Bare(o))
+	return encoded{value: bare.value, body: whole.body, bare: true}, err
 }
 
 // protoMarshaler is implemented by the types of k8s.io/api.
@@ -55,7 +66,7 @@ func (s *Store) encodeJSON(o Object) (encoded, error) {
 		return encoded{}, fmt.Errorf("encode %s: %w", s.Resource, err)
 	}
 	value := bytes.Clone(b.Bytes())
-	return encoded{value, value}, nil
+	return encoded{value: value, body: value}, nil
 }
 
 // decode makes an object of a stored value. The kind in it decides who decodes.
@@ -168,7 +179,7 @@ func (s *Store) intake(k Key, value []byte, r Revision) *Entry {
 
 // newEntry makes an entry of an encoded object.
 func (s *Store) newEntry(k Key, e encoded, attrs attributes, r Revision) *Entry {
-	entry := &Entry{Key: k, Revision: r, store: s, data: e.body, attrs: attrs}
+	entry := &Entry{Key: k, Revision: r, store: s, data: e.body, attrs: attrs, foreign: e.bare}
 	if !s.JSON {
 		entry.data = withRevision(e.body, r)
 	}

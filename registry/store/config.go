@@ -23,6 +23,9 @@ type Config struct {
 	// Stored returns what is encoded in the object's place where the stored version has a Go type of its own (a
 	// CustomResourceDefinition is stored as v1beta1). Every stored value is decoded by Older then. Nil means the object.
 	Stored func(Object) Object
+	// Bare returns what is written of a new object, which is without some of what Complete fills in. So its first update
+	// writes, even if it changes nothing. Nil means the object.
+	Bare func(Object) Object
 	// Uncached tells that upstream keeps no watch cache for the resource (Events), which shows in how reads with a
 	// resourceVersion are answered: limit counts with 0 too, and a future revision is refused at once.
 	Uncached bool

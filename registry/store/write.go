@@ -25,7 +25,7 @@ const writePatience = 10 * time.Second
 // taken. o loses what is not stored (resourceVersion); the entry's object is another, as it is read back: empty lists
 // have become absent, times have lost what is below their precision.
 func (s *Store) Create(ctx context.Context, k Key, o Object, ttl time.Duration) (*Entry, error) {
-	enc, err := s.encode(o)
+	enc, err := s.encodeNew(o)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,11 @@ func (s *Store) Update(ctx context.Context, k Key, decide func(current *Entry) (
 		}
 		w := write{object: outcome.Put, ttl: outcome.TTL}
 		if refusal == nil && outcome.Put != nil && !outcome.Delete {
-			w.encoded, refusal = s.encode(outcome.Put)
+			encode := s.encode
+			if current == nil {
+				encode = s.encodeNew
+			}
+			w.encoded, refusal = encode(outcome.Put)
 		}
 		same := refusal == nil && !outcome.Delete && current.holds(w)
 		if same && outcome.Put != nil {
@@ -206,7 +210,8 @@ func (s *Store) swap(ctx context.Context, k Key, w write, revision Revision, opt
 	if err != nil {
 		return nil, nil, err
 	}
-	in := &intent{encoded: encoded{sealed, w.body}, attrs: attributesOf(w.object, s.Fields), store: s}
+	in := &intent{encoded: w.encoded, attrs: attributesOf(w.object, s.Fields), store: s}
+	in.value = sealed
 	s.hints.announce(k, in)
 	// The value is not changed any more, so a string may share its memory.
 	value := unsafe.String(unsafe.SliceData(sealed), len(sealed))

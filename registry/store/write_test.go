@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 	"strings"
@@ -172,5 +173,46 @@ func TestADroppedStoreEndsItsWatches(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"c00001=x"}, names(t, list(t, s, store.ListOptions{}))); d != "" {
 		t.Error(d)
+	}
+}
+
+func TestNewObjectIsWrittenBareAndReadWhole(t *testing.T) {
+	config := pods()
+	config.Bare = func(o store.Object) store.Object {
+		p := *o.(*corev1.Pod)
+		p.Status.Phase = ""
+		return &p
+	}
+	config.Complete = func(o store.Object) { o.(*corev1.Pod).Status.Phase = corev1.PodPending }
+	etcd := startEtcd(t, "")
+	s := openDB(t, etcd, nil).Open(config)
+	if _, err := s.List(t.Context(), store.ListOptions{}); err != nil { // the cache has the writes' hints from here on
+		t.Fatal(err)
+	}
+	k := store.Key{Namespace: "a", Name: "p"}
+	pod := func() *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "p"}, Status: corev1.PodStatus{Phase: corev1.PodPending}}
+	}
+	stored := func() bool {
+		value, err := etcd.Client().Get(t.Context(), "/registry/pods/a/p")
+		if err != nil || len(value.Kvs) != 1 {
+			t.Fatal(err, value)
+		}
+		return bytes.Contains(value.Kvs[0].Value, []byte("Pending"))
+	}
+	created, err := s.Create(t.Context(), k, pod(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := created.Object()
+	if err != nil || read.(*corev1.Pod).Status.Phase != corev1.PodPending || stored() {
+		t.Errorf("created: got %v %v, and the default stored: %v", read, err, stored())
+	}
+	first := put(t, s, k, pod())
+	if first.Revision == created.Revision || !stored() {
+		t.Errorf("the first update writes the default: got revision %v after %v, stored: %v", first.Revision, created.Revision, stored())
+	}
+	if second := put(t, s, k, pod()); second.Revision != first.Revision {
+		t.Errorf("a further one has nothing to write: got revision %v after %v", second.Revision, first.Revision)
 	}
 }

@@ -27,6 +27,8 @@ func figures() []figure {
 		{name: "memory, peak of the load", unit: "MB"},
 		{name: "create, 32 clients", unit: "/s", least: 3},
 		{name: "get, 32 clients", unit: "/s", least: 5},
+		{name: "get, RBAC, 10,000 role bindings", unit: "/s", least: 5},
+		{name: "access review", unit: "/s", least: 3},
 		{name: "list JSON", unit: "/s", least: 7},
 		{name: "list JSON gzip", unit: "/s", least: 12},
 		{name: "list protobuf", unit: "/s", least: 5},

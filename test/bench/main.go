@@ -38,6 +38,7 @@ type sizes struct {
 	informers, rounds  int
 	watchers, updates  int
 	idleWatches        int
+	bindings           int // role bindings of the namespace in which decisions are measured
 	restart            int // pods at the start after kill -9
 	processors, settle int // settle: seconds before memory is read
 }
@@ -49,6 +50,7 @@ func main() {
 	flag.IntVar(&s.lists, "lists", 20, "lists of each kind")
 	flag.IntVar(&s.watchers, "watchers", 200, "watches that the events of the load go to")
 	flag.IntVar(&s.idleWatches, "idle-watches", 500, "watches whose memory is measured")
+	flag.IntVar(&s.bindings, "bindings", 10000, "role bindings under which decisions are measured")
 	flag.IntVar(&s.restart, "restart-pods", 50000, "pods in the store at the start after kill -9; 0 leaves it out")
 	flag.IntVar(&s.processors, "processors", 2, "processors for server and load together")
 	only := flag.String("only", "reference,knarr", "servers to measure, separated by commas")

@@ -37,6 +37,9 @@ func measure(ctx context.Context, top, kind string, s sizes) (results, error) {
 	_, peak := started.memory()
 	got.set("memory, peak of the load", max(peak, l.peak))
 	got.set("memory, after the load", started.settled(s))
+	if err := l.decisions(ctx); err != nil {
+		return nil, err
+	}
 	if s.restart == 0 {
 		return got, nil
 	}

@@ -28,7 +28,7 @@ type server struct {
 // startServer starts a kind of server on a directory and returns the time until /readyz answered ok.
 func startServer(ctx context.Context, top, kind, dir string) (*server, time.Duration, error) {
 	tokens := filepath.Join(dir, "tokens.csv")
-	if err := os.WriteFile(tokens, []byte(token+`,admin,uid-admin,"system:masters"`+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(tokens, []byte(token+`,admin,uid-admin,"system:masters"`+"\n"+userToken+","+userName+",uid-user\n"), 0o600); err != nil {
 		return nil, 0, err
 	}
 	port, err := freePort()

@@ -104,6 +104,7 @@ type request struct {
 	accept       string // mediaProtobuf if empty
 	encoding     string // identity if empty
 	contentType  string
+	token        string // the admin's if empty
 	body         []byte
 }
 
@@ -125,7 +126,7 @@ func (w *wire) start(r request) error {
 	w.headers.Reset()
 	fields := []string{":method", r.method, ":scheme", "https", ":authority", w.host, ":path", r.path,
 		"accept", or(r.accept, mediaProtobuf), "accept-encoding", or(r.encoding, "identity"), "user-agent", "bench",
-		"authorization", "Bearer " + token}
+		"authorization", "Bearer " + or(r.token, token)}
 	if r.body != nil {
 		fields = append(fields, "content-type", r.contentType, "content-length", strconv.Itoa(len(r.body)))
 	}

@@ -1,0 +1,107 @@
+package server
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/knarr-dev/knarr/auth"
+	"github.com/knarr-dev/knarr/registry"
+)
+
+// everybody is who does not ask who somebody is.
+type everybody struct{ user registry.User }
+
+func (e everybody) Authenticate(*http.Request) (*registry.User, error) { return &e.user, nil }
+
+// BenchmarkGates measures a GET through the whole pipeline, without a network: where nobody is asked who he is and what he
+// may do, and by users with a token or a certificate who have one of 10,000 role bindings each. The difference is what the
+// two gates cost.
+func BenchmarkGates(b *testing.B) {
+	s := gatesServer(b)
+	admin, err := s.security.pki.Admin.Get(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(admin.Certificate[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	certificate := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
+	asks := func(change func(*http.Request)) *http.Request {
+		r := httptest.NewRequest(http.MethodGet, "/api/v1/namespaces/shop/configmaps/read", nil)
+		change(r)
+		return r
+	}
+	gated, judge := s.authenticator, s.authorizer
+	for _, c := range []struct {
+		name          string
+		authenticator auth.Authenticator
+		authorizer    registry.Authorizer
+		request       *http.Request
+	}{
+		{"without gates", everybody{registry.User{Name: "user-5000"}}, auth.AlwaysAllow{}, asks(func(*http.Request) {})},
+		{"token, RBAC", gated, judge, asks(func(r *http.Request) { r.Header.Set("Authorization", "Bearer user-token") })},
+		{"certificate, system:masters", gated, judge, asks(func(r *http.Request) { r.TLS = certificate })},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			s.authenticator, s.authorizer = c.authenticator, c.authorizer
+			w := &discarded{header: http.Header{}}
+			b.ReportAllocs()
+			for b.Loop() {
+				clear(w.header)
+				if s.router.ServeHTTP(w, c.request.Clone(c.request.Context())); w.status != http.StatusOK {
+					b.Fatal("status ", w.status)
+				}
+			}
+		})
+	}
+}
+
+// gatesServer has 10,000 role bindings and an object to read. It serves nothing but its router.
+func gatesServer(b *testing.B) *Server {
+	b.Helper()
+	config := DefaultConfig()
+	config.DataDir = b.TempDir()
+	config.TokenAuthFile = filepath.Join(config.DataDir, "tokens.csv")
+	if err := os.WriteFile(config.TokenAuthFile, []byte("other-token,other,1\nuser-token,user-5000,2\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	s, err := New(b.Context(), config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(s.storage.close)
+	read := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "read"}, Data: map[string]string{"k": "v"}}
+	if _, err := s.registry.Create(b.Context(), s.registry.Resource("", "configmaps"), read); err != nil {
+		b.Fatal(err)
+	}
+	s.security.policy.Change(nil, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reader"},
+		Rules: []rbacv1.PolicyRule{{Verbs: []string{"get"}, APIGroups: []string{""}, Resources: []string{"configmaps"}}}})
+	for i := range 10_000 {
+		name := fmt.Sprintf("user-%d", i)
+		s.security.policy.Change(nil, &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name},
+			RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: "reader"}, Subjects: []rbacv1.Subject{{Kind: "User", Name: name}}})
+	}
+	return s
+}
+
+// discarded is an answer of which the status alone is kept.
+type discarded struct {
+	header http.Header
+	status int
+}
+
+func (d *discarded) Header() http.Header         { return d.header }
+func (d *discarded) WriteHeader(status int)      { d.status = status }
+func (d *discarded) Write(p []byte) (int, error) { return len(p), nil }
