@@ -9,13 +9,23 @@ import (
 	"math/big"
 	"net/url"
 	"slices"
+	"sync/atomic"
+	"time"
 )
 
 // OpenID is how others learn to verify service account tokens: two documents in the form of OpenID Connect Discovery
-// 1.0, with as much in them as Kubernetes needs.
+// 1.0, with as much in them as Kubernetes needs. They follow the keys.
 type OpenID struct {
+	issuer, keysURI string
+	source          KeySource
+	current         atomic.Pointer[OpenIDDocuments]
+}
+
+// OpenIDDocuments are what others are told for as long as the keys are these.
+type OpenIDDocuments struct {
 	Configuration []byte // of the issuer, JSON
 	Keys          []byte // a JSON Web Key Set (RFC 7517)
+	set           *KeySet
 }
 
 // KeysPath is where the API server serves the key set.
@@ -23,7 +33,7 @@ const KeysPath = "/openid/v1/jwks"
 
 // NewOpenID describes an issuer whose key set is at keysURI; if that is empty, at the API server's own address, a host
 // and port. An issuer that is no URL as the standard wants it is an error: its tokens are good for the API server alone.
-func NewOpenID(issuer, keysURI, address string, keys VerificationKeys) (*OpenID, error) {
+func NewOpenID(issuer, keysURI, address string, source KeySource) (*OpenID, error) {
 	at, err := url.Parse(issuer)
 	if err != nil {
 		return nil, err
@@ -34,11 +44,34 @@ func NewOpenID(issuer, keysURI, address string, keys VerificationKeys) (*OpenID,
 	if keysURI == "" {
 		keysURI = (&url.URL{Scheme: "https", Host: address, Path: KeysPath}).String()
 	}
+	return &OpenID{issuer: issuer, keysURI: keysURI, source: source}, nil
+}
+
+// Documents returns today's, and for how many seconds they may be kept.
+func (o *OpenID) Documents(now time.Time) (d *OpenIDDocuments, maxAge int, err error) {
+	const unchanging = 3600
+	set := o.source.Keys()
+	if d = o.current.Load(); d == nil || !d.set.same(set) {
+		if d, err = o.describe(set); err != nil {
+			return nil, 0, err
+		}
+		o.current.Store(d)
+	}
+	if set.Until.IsZero() {
+		return d, unchanging, nil
+	}
+	return d, max(0, int(set.Until.Sub(now).Seconds())), nil
+}
+
+func (o *OpenID) describe(keys *KeySet) (d *OpenIDDocuments, err error) {
 	set := struct {
 		Keys []webKey `json:"keys"`
 	}{}
 	algorithms := []string{}
-	for _, k := range keys {
+	for _, k := range keys.Keys {
+		if k.hidden {
+			continue
+		}
 		set.Keys = append(set.Keys, k.webKey())
 		algorithms = append(algorithms, k.algorithms[0])
 	}
@@ -49,13 +82,13 @@ func NewOpenID(issuer, keysURI, address string, keys VerificationKeys) (*OpenID,
 		ResponseTypes []string `json:"response_types_supported"`
 		SubjectTypes  []string `json:"subject_types_supported"`
 		Algorithms    []string `json:"id_token_signing_alg_values_supported"`
-	}{issuer, keysURI, []string{"id_token"}, []string{"public"}, slices.Compact(algorithms)}
-	o := &OpenID{}
-	if o.Configuration, err = json.Marshal(config); err != nil {
+	}{o.issuer, o.keysURI, []string{"id_token"}, []string{"public"}, slices.Compact(algorithms)}
+	d = &OpenIDDocuments{set: keys}
+	if d.Configuration, err = json.Marshal(config); err != nil {
 		return nil, err
 	}
-	o.Keys, err = json.Marshal(set)
-	return o, err
+	d.Keys, err = json.Marshal(set)
+	return d, err
 }
 
 // webKey is a public key as RFC 7517 and 7518 write it.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"testing"
+	"time"
 )
 
 func TestOthersFindIssuerAndKeys(t *testing.T) {
@@ -19,9 +20,13 @@ func TestOthersFindIssuerAndKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := NewOpenID("https://issuer", "", "host:6443", keys)
+	openID, err := NewOpenID("https://issuer", "", "host:6443", FixedKeys(keys))
 	if err != nil {
 		t.Fatal(err)
+	}
+	o, age, err := openID.Documents(time.Now())
+	if err != nil || age != 3600 {
+		t.Fatal(age, err)
 	}
 	want := `{"issuer":"https://issuer","jwks_uri":"https://host:6443/openid/v1/jwks","response_types_supported":["id_token"],"subject_types_supported":["public"],"id_token_signing_alg_values_supported":["ES256","RS256"]}`
 	if string(o.Configuration) != want {
@@ -39,7 +44,7 @@ func TestOthersFindIssuerAndKeys(t *testing.T) {
 		t.Errorf("x is %x, %v", x, err)
 	}
 	for _, issuer := range []string{"kubernetes/serviceaccount", "http://issuer", "https://issuer?q", "https://issuer#f"} {
-		if _, err := NewOpenID(issuer, "", "host", keys); err == nil {
+		if _, err := NewOpenID(issuer, "", "host", FixedKeys(keys)); err == nil {
 			t.Errorf("%s can be discovered", issuer)
 		}
 	}

@@ -3,6 +3,8 @@ package auth
 import (
 	"context"
 	"crypto"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -15,32 +17,55 @@ import (
 
 // Issuer signs service account tokens: JWTs whose claims are upstream's, so that whoever verifies its tokens verifies
 // these.
-type Issuer struct {
-	config IssuerConfig
-	keyID  string
-	method jwt.SigningMethod
-}
+type Issuer struct{ config IssuerConfig }
 
 // IssuerConfig is what an issuer of tokens is told.
 type IssuerConfig struct {
 	Name      string
 	Audiences []string // the API server's; none means the name alone
-	Key       crypto.Signer
+	Signer    TokenSigner
 	MaxLife   time.Duration // bounds the life of tokens; zero bounds nothing
-	// Extend gives tokens that are mounted into pods a year to live, for clients that read them once.
-	Extend bool
+	// Extended is how long tokens that are mounted into pods live, for clients that read them once; zero for no longer
+	// than was asked for.
+	Extended time.Duration
 }
 
-// NewIssuer returns an issuer that signs with an RSA key or an ECDSA key on one of NIST's curves.
-func NewIssuer(config IssuerConfig) (*Issuer, error) {
+// TokenSigner makes a token of its claims, which are JSON.
+type TokenSigner interface {
+	Sign(ctx context.Context, claims []byte) (string, error)
+}
+
+// NewIssuer returns an issuer whose tokens the signer signs.
+func NewIssuer(config IssuerConfig) *Issuer {
 	if len(config.Audiences) == 0 {
 		config.Audiences = []string{config.Name}
 	}
-	keys, err := NewVerificationKeys(config.Key.Public())
+	return &Issuer{config}
+}
+
+// keySigner signs with a key of this process.
+type keySigner struct {
+	key    crypto.Signer
+	method jwt.SigningMethod
+	header string // encoded
+}
+
+// SignWith signs with an RSA key or an ECDSA key on one of NIST's curves.
+func SignWith(key crypto.Signer) (TokenSigner, error) {
+	keys, err := NewVerificationKeys(key.Public())
 	if err != nil {
-		return nil, fmt.Errorf("service account tokens cannot be signed with a %T", config.Key)
+		return nil, fmt.Errorf("service account tokens cannot be signed with a %T", key)
 	}
-	return &Issuer{config: config, keyID: keys[0].id, method: jwt.GetSigningMethod(keys[0].algorithms[0])}, nil
+	algorithm := keys[0].algorithms[0]
+	header, err := json.Marshal(map[string]string{"alg": algorithm, "kid": keys[0].id})
+	return keySigner{key, jwt.GetSigningMethod(algorithm), base64.RawURLEncoding.EncodeToString(header)}, err
+}
+
+// Sign makes a token.
+func (k keySigner) Sign(_ context.Context, claims []byte) (string, error) {
+	text := k.header + "." + base64.RawURLEncoding.EncodeToString(claims)
+	signature, err := k.method.Sign(text, k.key)
+	return text + "." + base64.RawURLEncoding.EncodeToString(signature), err
 }
 
 // ReadSigningKey reads an RSA or ECDSA key, in PEM.
@@ -62,8 +87,8 @@ func (i *Issuer) Audiences() []string { return i.config.Audiences }
 // MaxSeconds bounds the life of tokens; zero bounds nothing.
 func (i *Issuer) MaxSeconds() int64 { return int64(i.config.MaxLife / time.Second) }
 
-// Extends says whether tokens that are mounted into pods outlive what was asked for.
-func (i *Issuer) Extends() bool { return i.config.Extend }
+// ExtendedSeconds is how long tokens that are mounted into pods live; zero for no longer than was asked for.
+func (i *Issuer) ExtendedSeconds() int64 { return int64(i.config.Extended / time.Second) }
 
 // accountClaims are a token's claims.
 type accountClaims struct {
@@ -90,11 +115,12 @@ func referTo(o metav1.Object) *reference {
 }
 
 // Issue signs a token.
-func (i *Issuer) Issue(_ context.Context, g registry.TokenGrant) (string, error) {
-	token := jwt.NewWithClaims(i.method, i.claims(g))
-	token.Header["kid"] = i.keyID
-	delete(token.Header, "typ") // as upstream's signer, which leaves it out
-	return token.SignedString(i.config.Key)
+func (i *Issuer) Issue(ctx context.Context, g registry.TokenGrant) (string, error) {
+	claims, err := json.Marshal(i.claims(g))
+	if err != nil {
+		return "", err
+	}
+	return i.config.Signer.Sign(ctx, claims)
 }
 
 func (i *Issuer) claims(g registry.TokenGrant) accountClaims {

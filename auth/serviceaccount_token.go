@@ -35,7 +35,7 @@ type AccountTokens struct {
 type AccountTokensConfig struct {
 	Issuers   []string // whose tokens are accepted, beside those of Secrets
 	Audiences []string // the API server's own
-	Keys      VerificationKeys
+	Keys      KeySource
 	// Objects and Identities are those of the cluster: Secrets and accounts whole, what tokens are bound to as far as needed.
 	Objects    registry.Objects
 	Identities registry.Identities
@@ -58,12 +58,8 @@ type TokenUses struct {
 
 // NewAccountTokens returns an authenticator of the tokens that the keys verify.
 func NewAccountTokens(config AccountTokensConfig) *AccountTokens {
-	var algorithms []string
-	for _, k := range config.Keys {
-		algorithms = append(algorithms, k.algorithms...)
-	}
 	return &AccountTokens{config: config, verified: newVerifiedTokens(),
-		parser: jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithoutClaimsValidation())}
+		parser: jwt.NewParser(jwt.WithoutClaimsValidation())}
 }
 
 // Uses are the counts since the start.
@@ -83,6 +79,7 @@ var (
 type verifiedToken struct {
 	claims tokenClaims
 	user   *registry.User // shared, never changed
+	keys   *KeySet        // of which one has signed it
 }
 
 // tokenClaims are those of both sorts of token.
@@ -95,7 +92,7 @@ type tokenClaims struct {
 // judge.
 func (a *AccountTokens) AuthenticateToken(ctx context.Context, token string, wanted []string) (*registry.User, []string, error) {
 	now := a.config.Now()
-	t, err := a.verify(token, now)
+	t, err := a.verify(ctx, token, now)
 	if t == nil {
 		return nil, nil, err
 	}
@@ -121,20 +118,21 @@ func (a *AccountTokens) AuthenticateToken(ctx context.Context, token string, wan
 	return nil, nil, utilerrors.NewAggregate(errs)
 }
 
-// verify returns what a token of one of our issuers says, once its signature is found good; nil for other tokens.
-func (a *AccountTokens) verify(token string, now time.Time) (*verifiedToken, error) {
+// verify returns what a token of one of our issuers says, once its signature is found good; nil for other tokens. When
+// there are other keys, what was verified before is verified again.
+func (a *AccountTokens) verify(ctx context.Context, token string, now time.Time) (*verifiedToken, error) {
 	if strings.Count(token, ".") != 2 {
 		return nil, nil
 	}
 	digest, known := a.verified.find(token, now)
-	if known != nil {
+	if known != nil && known.keys.same(a.config.Keys.Keys()) {
 		return known, nil
 	}
-	claims, err := a.read(token)
+	claims, keys, err := a.read(ctx, token)
 	if claims == nil || err != nil {
 		return nil, err
 	}
-	t := &verifiedToken{claims: *claims, user: claims.user()}
+	t := &verifiedToken{claims: *claims, user: claims.user(), keys: keys}
 	a.verified.remember(digest, t, now)
 	return t, nil
 }
@@ -159,24 +157,29 @@ func (c *rawClaims) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func (a *AccountTokens) read(token string) (*tokenClaims, error) {
+func (a *AccountTokens) read(ctx context.Context, token string) (*tokenClaims, *KeySet, error) {
 	var raw rawClaims
 	unverified, _, err := a.parser.ParseUnverified(token, &raw)
 	if err != nil && !errors.Is(err, jwt.ErrTokenUnverifiable) || !a.ours(raw.issuer) || !wellHeaded(unverified.Header) {
-		return nil, nil
+		return nil, nil, nil
 	}
-	_, err = a.parser.ParseWithClaims(token, &raw, a.keysFor)
-	switch {
-	case errors.Is(err, errNoKey):
-		return nil, errNoKey
-	case err != nil:
-		return nil, errBadSignature
+	id, _ := unverified.Header["kid"].(string)
+	set := a.config.Keys.Keys()
+	if len(set.Keys.named(id)) == 0 {
+		set = a.config.Keys.Search(ctx, id)
+	}
+	keys := set.Keys.named(id)
+	if len(keys) == 0 {
+		return nil, nil, errNoKey
+	}
+	if _, err = a.parser.ParseWithClaims(token, &raw, keys.fit); err != nil {
+		return nil, nil, errBadSignature
 	}
 	claims := &tokenClaims{}
 	if err := json.Unmarshal(raw.raw, claims); err != nil || raw.nullAudience {
-		return nil, errors.New("the claims of the service account token cannot be read")
+		return nil, nil, errors.New("the claims of the service account token cannot be read")
 	}
-	return claims, nil
+	return claims, set, nil
 }
 
 func (a *AccountTokens) ours(issuer string) bool {
@@ -191,23 +194,15 @@ func wellHeaded(header map[string]any) bool {
 	return !demanding && (!named || isText)
 }
 
-// keysFor are the keys that may have signed a token: of its key id, if it names one, and fit for its algorithm.
-func (a *AccountTokens) keysFor(t *jwt.Token) (any, error) {
-	id, _ := t.Header["kid"].(string)
-	keys := a.config.Keys.named(id)
-	if len(keys) == 0 {
-		return nil, errNoKey
-	}
+// fit are the keys that take the algorithm that a token says it is signed in.
+func (keys VerificationKeys) fit(t *jwt.Token) (any, error) {
 	var set jwt.VerificationKeySet
 	for _, k := range keys {
 		if slices.Contains(k.algorithms, t.Method.Alg()) {
 			set.Keys = append(set.Keys, k.public)
 		}
 	}
-	if len(set.Keys) == 0 {
-		return nil, errBadSignature
-	}
-	return set, nil
+	return set, nil // of none, nothing is verified
 }
 
 // fit are those of the wanted audiences that a token was made for. Tokens of Secrets name none, and are for the API

@@ -94,7 +94,7 @@ func newMint(t testing.TB, key crypto.Signer, more ...any) *mint {
 	}
 	m := &mint{t: t, key: key, now: time.Unix(1_700_000_000, 0), shelf: accountShelf()}
 	m.tokens = NewAccountTokens(AccountTokensConfig{
-		Issuers: []string{testIssuer, "https://former"}, Audiences: []string{testAudience}, Keys: keys, Objects: m.shelf, Identities: m.shelf, Lookup: true,
+		Issuers: []string{testIssuer, "https://former"}, Audiences: []string{testAudience}, Keys: FixedKeys(keys), Objects: m.shelf, Identities: m.shelf, Lookup: true,
 		NoteUse: func(_ context.Context, _ *corev1.Secret, day string) { m.noted = append(m.noted, day) },
 		Now:     func() time.Time { return m.now },
 	})
@@ -329,10 +329,11 @@ func TestTokenDiesWithWhatItIsBoundTo(t *testing.T) {
 
 func TestTokenNamesItsAccountPodNodeAndCredential(t *testing.T) {
 	m := newMint(t, ecKey(t, elliptic.P384()))
-	issuer, err := NewIssuer(IssuerConfig{Name: testIssuer, Audiences: []string{testAudience}, Key: m.key})
+	signer, err := SignWith(m.key)
 	if err != nil {
 		t.Fatal(err)
 	}
+	issuer := NewIssuer(IssuerConfig{Name: testIssuer, Audiences: []string{testAudience}, Signer: signer})
 	account := m.shelf["serviceaccounts/ns/robot"].(*corev1.ServiceAccount)
 	for name, c := range map[string]struct {
 		grant registry.TokenGrant

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rsa"
@@ -8,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
+	"time"
 
 	"k8s.io/client-go/util/keyutil"
 )
@@ -16,12 +18,45 @@ import (
 // tokens signed with the last key stay good while the next one is taken into use.
 type VerificationKeys []verificationKey
 
+// KeySource has the keys that verify service account tokens.
+type KeySource interface {
+	// Keys are today's. A set never changes: newer keys are another set.
+	Keys() *KeySet
+	// Search looks for a key that is not among them, where there might be newer ones.
+	Search(ctx context.Context, id string) *KeySet
+}
+
+// KeySet is all the keys that count at a time.
+type KeySet struct {
+	Keys  VerificationKeys
+	Until time.Time // when newer ones will be looked for; zero if there will be none
+}
+
+// same says whether the keys are the very ones of another set.
+func (s *KeySet) same(other *KeySet) bool {
+	return s == other || len(s.Keys) > 0 && len(other.Keys) > 0 && &s.Keys[0] == &other.Keys[0]
+}
+
+// FixedKeys never change.
+func FixedKeys(keys VerificationKeys) KeySource { return &fixedKeys{KeySet{Keys: keys}} }
+
+type fixedKeys struct{ set KeySet }
+
+func (f *fixedKeys) Keys() *KeySet                          { return &f.set }
+func (f *fixedKeys) Search(context.Context, string) *KeySet { return &f.set }
+
 // verificationKey is a public key, the id by which tokens name it, and the algorithms in which it may sign: never one
 // that takes another kind of key, for then a public key could be passed off as a shared secret.
 type verificationKey struct {
 	id         string
 	public     crypto.PublicKey
 	algorithms []string // the first is the one that tokens are issued in
+	hidden     bool     // from others: it verifies tokens of old
+}
+
+func (k verificationKey) equal(other verificationKey) bool {
+	public, comparable := k.public.(interface{ Equal(crypto.PublicKey) bool })
+	return comparable && public.Equal(other.public) && k.id == other.id && k.hidden == other.hidden
 }
 
 // NewVerificationKeys takes RSA keys and ECDSA keys on NIST's curves.
@@ -36,7 +71,7 @@ func NewVerificationKeys(publics ...any) (VerificationKeys, error) {
 		if err != nil {
 			return nil, err
 		}
-		keys = append(keys, verificationKey{id, public, algorithms})
+		keys = append(keys, verificationKey{id: id, public: public, algorithms: algorithms})
 	}
 	return keys, nil
 }

@@ -26,8 +26,8 @@ type TokenIssuer interface {
 	Audiences() []string
 	// MaxSeconds bounds the life of tokens; zero bounds nothing.
 	MaxSeconds() int64
-	// Extends says whether tokens that are mounted into pods may outlive what was asked for.
-	Extends() bool
+	// ExtendedSeconds is how long tokens that are mounted into pods live; zero for no longer than was asked for.
+	ExtendedSeconds() int64
 	// Issue returns a signed token.
 	Issue(ctx context.Context, g TokenGrant) (string, error)
 }
@@ -185,12 +185,12 @@ func (g *TokenGrant) bindPod(ctx context.Context, w *Write, key store.Key) error
 // live sets the token's life. Old client libraries read their pod's token once; for them the token that a kubelet
 // asks for by the tell-tale 3607 seconds works for a year, and its use after the hour is only noted.
 func (g *TokenGrant) live(seconds int64, issuer TokenIssuer) {
-	const telltale, year = 3607, 365 * 24 * 3600
+	const telltale = 3607
 	g.Seconds = seconds
 	own := issuer.Audiences()
 	foreign := func(audience string) bool { return !slices.Contains(own, audience) }
-	if issuer.Extends() && g.Pod != nil && seconds == telltale && !slices.ContainsFunc(g.Audiences, foreign) {
-		g.Seconds, g.WarnAfter = year, seconds
+	if issuer.ExtendedSeconds() > 0 && g.Pod != nil && seconds == telltale && !slices.ContainsFunc(g.Audiences, foreign) {
+		g.Seconds, g.WarnAfter = issuer.ExtendedSeconds(), seconds
 	}
 }
 

@@ -17,9 +17,9 @@ type issuer struct {
 	last TokenGrant
 }
 
-func (i *issuer) Audiences() []string { return []string{"api", "other"} }
-func (i *issuer) MaxSeconds() int64   { return i.most }
-func (i *issuer) Extends() bool       { return true }
+func (i *issuer) Audiences() []string    { return []string{"api", "other"} }
+func (i *issuer) MaxSeconds() int64      { return i.most }
+func (i *issuer) ExtendedSeconds() int64 { return 365 * 24 * 3600 }
 func (i *issuer) Issue(_ context.Context, g TokenGrant) (string, error) {
 	i.last = g
 	return "token", nil

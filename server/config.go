@@ -79,6 +79,7 @@ type Config struct {
 	ServiceAccountKeys    []string      `flag:"service-account-key-file" help:"files of public or private keys, in PEM, that verify service account tokens (default: that of --service-account-signing-key-file)"`
 	APIAudiences          []string      `flag:"api-audiences" help:"audiences of service account tokens that are for this API (default: the issuers)"`
 	ServiceAccountSigning string        `flag:"service-account-signing-key-file" help:"key that signs service account tokens (default: the cluster's own)"`
+	ServiceAccountSigner  string        `flag:"service-account-signing-endpoint" help:"Unix socket of a process that signs service account tokens in place of a key file, and says which keys verify them"`
 	ServiceAccountJWKSURI string        `flag:"service-account-jwks-uri" help:"where others find the keys that verify service account tokens, to be shown in /.well-known/openid-configuration (default: this server's own /openid/v1/jwks)"`
 	ServiceAccountLookup  bool          `flag:"service-account-lookup" help:"accept service account tokens of Secrets only as long as their Secret is there"`
 	ServiceAccountExtend  bool          `flag:"service-account-extend-token-expiration" help:"give tokens that are mounted into pods a year to live, for clients that read them once; their use after the time asked for is noted"`
@@ -155,7 +156,9 @@ func (c *Config) Validate() error {
 		{(c.KubeletCertFile == "") != (c.KubeletKeyFile == ""), "--kubelet-client-certificate and --kubelet-client-key belong together"},
 		{c.ServiceAccountMaxLife != 0 && (c.ServiceAccountMaxLife < time.Hour || c.ServiceAccountMaxLife > 1<<32*time.Second),
 			"--service-account-max-token-expiration must be 0 or from 1h to 2^32 seconds"},
-		{len(c.ServiceAccountKeys) > 0 && c.ServiceAccountSigning == "", "--service-account-key-file needs --service-account-signing-key-file"},
+		{c.ServiceAccountSigner != "" && (c.ServiceAccountSigning != "" || len(c.ServiceAccountKeys) > 0),
+			"--service-account-signing-endpoint takes the place of --service-account-signing-key-file and --service-account-key-file"},
+		{len(c.ServiceAccountKeys) > 0 && c.ServiceAccountSigning == "" && c.ServiceAccountSigner == "", "--service-account-key-file needs --service-account-signing-key-file"},
 	}
 	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates), c.Audit.Validate(), c.checkTokenIssuers(), c.checkAuthentication(), c.Authorization.check()}
 	if err := admission.CheckNames(c.EnableAdmission, c.DisableAdmission); err != nil {

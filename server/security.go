@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -28,13 +29,14 @@ type security struct {
 	authorizer    registry.Authorizer
 	policy        *rbac.Policy // the cluster's roles and bindings
 	issuer        *auth.Issuer // of service account tokens
-	accountKeys   auth.VerificationKeys
+	accountKeys   auth.KeySource
+	signer        *auth.ExternalSigner // of tokens; nil if a key of this process signs
 	accounts      *auth.AccountTokens
 	stop          []func() // ends what goes on in the background
 }
 
 // openSecurity makes or reads keys and certificates, and writes the admin's kubeconfig.
-func openSecurity(c *Config, network registry.Network, log *slog.Logger) (*security, error) {
+func openSecurity(ctx context.Context, c *Config, network registry.Network, log *slog.Logger) (*security, error) {
 	pki, err := auth.Open(filepath.Join(c.DataDir, "pki"), serverNames(c, network), log)
 	if err != nil {
 		return nil, err
@@ -43,7 +45,7 @@ func openSecurity(c *Config, network registry.Network, log *slog.Logger) (*secur
 	if err := s.openFiles(c); err != nil {
 		return nil, err
 	}
-	if err := s.openIssuer(c); err != nil {
+	if err := s.openIssuer(ctx, c, log); err != nil {
 		return nil, err
 	}
 	write := func() error { return s.writeKubeconfig(c) }

@@ -63,7 +63,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	if err != nil {
 		return nil, err
 	}
-	if s.security, err = openSecurity(&config, network, log); err != nil {
+	if s.security, err = openSecurity(ctx, &config, network, log); err != nil {
 		return nil, err
 	}
 	keys, err := openSealing(&config, s.security.pki, log)
@@ -135,6 +135,9 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	defer loops.Wait()
 	defer stop()
 	loops.Go(func() { s.keep(own) })
+	if s.security.signer != nil {
+		loops.Go(func() { s.security.signer.Run(own) })
+	}
 	loops.Go(func() { s.keepFairness(own) })
 	loops.Go(func() { s.security.pki.Run(own) })
 	serving, end := context.WithCancel(own)

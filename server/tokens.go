@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto"
 	"errors"
 	"fmt"
@@ -37,27 +38,58 @@ func (s *security) openTokens(c *Config, r *registry.Registry, log *slog.Logger)
 	return nil
 }
 
-// openIssuer signs service account tokens with the configured key, or the cluster's own, and reads the keys that
-// verify them.
-func (s *security) openIssuer(c *Config) (err error) {
+// openIssuer opens who signs service account tokens, and what verifies them: a key in this process, the configured one
+// or the cluster's own, or a signer elsewhere.
+func (s *security) openIssuer(ctx context.Context, c *Config, log *slog.Logger) error {
+	config := auth.IssuerConfig{Name: c.ServiceAccountIssuer[0], Audiences: c.apiAudiences(), MaxLife: c.ServiceAccountMaxLife}
+	if c.ServiceAccountExtend {
+		config.Extended = 365 * 24 * time.Hour
+	}
+	var err error
+	if c.ServiceAccountSigner != "" {
+		err = s.openSigner(ctx, c, &config, log)
+	} else {
+		err = s.openSigningKey(c, &config)
+	}
+	s.issuer = auth.NewIssuer(config)
+	return err
+}
+
+// openSigningKey reads keys from files, or takes the cluster's own.
+func (s *security) openSigningKey(c *Config, config *auth.IssuerConfig) (err error) {
 	var key crypto.Signer = s.pki.ServiceAccountKey
 	if c.ServiceAccountSigning != "" {
 		if key, err = auth.ReadSigningKey(c.ServiceAccountSigning); err != nil {
 			return fmt.Errorf("--service-account-signing-key-file: %w", err)
 		}
 	}
-	s.issuer, err = auth.NewIssuer(auth.IssuerConfig{Name: c.ServiceAccountIssuer[0], Audiences: c.apiAudiences(), Key: key,
-		MaxLife: c.ServiceAccountMaxLife, Extend: c.ServiceAccountExtend})
-	if err != nil {
+	if config.Signer, err = auth.SignWith(key); err != nil {
 		return err
 	}
-	if len(c.ServiceAccountKeys) == 0 {
-		s.accountKeys, err = auth.NewVerificationKeys(key.Public())
-		return err
+	keys, err := auth.NewVerificationKeys(key.Public())
+	if len(c.ServiceAccountKeys) > 0 {
+		if keys, err = auth.ReadVerificationKeys(c.ServiceAccountKeys); err != nil {
+			return fmt.Errorf("--service-account-key-file: %w", err)
+		}
 	}
-	if s.accountKeys, err = auth.ReadVerificationKeys(c.ServiceAccountKeys); err != nil {
-		return fmt.Errorf("--service-account-key-file: %w", err)
+	s.accountKeys = auth.FixedKeys(keys)
+	return err
+}
+
+// openSigner connects to a signer elsewhere, which bounds how long its tokens may live.
+func (s *security) openSigner(ctx context.Context, c *Config, config *auth.IssuerConfig, log *slog.Logger) (err error) {
+	if s.signer, err = auth.DialSigner(ctx, c.ServiceAccountSigner, log); err != nil {
+		return fmt.Errorf("--service-account-signing-endpoint: %w", err)
 	}
+	most := s.signer.MaxLife
+	if config.MaxLife > most {
+		return fmt.Errorf("--service-account-max-token-expiration is %v, but the signer's tokens live for %v at most", config.MaxLife, most)
+	}
+	if config.MaxLife == 0 {
+		config.MaxLife = most
+	}
+	config.Extended = min(config.Extended, most)
+	config.Signer, s.accountKeys = s.signer, s.signer
 	return nil
 }
 
