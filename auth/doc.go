@@ -1,10 +1,12 @@
 // Package auth says who is asking, whether they may, and makes the keys by which that is known.
 //
-// Authentication. An Authenticator reads one kind of credential from a request: a client certificate, a bearer token.
-// They are tried in upstream's order (see Authentication.Authenticator). The first user found is the one; a
-// credential that is present and wrong spoils the request, unless a later one is right; a request without any
-// credential is anonymous. A bearer token is removed from the request once it is understood, so that nothing behind
-// can pass it on.
+// Authentication. An Authenticator reads one kind of credential from a request: the headers of a front proxy, a password, a
+// client certificate, a bearer token. They are tried in upstream's order (see Authentication.Authenticator), tokens that are
+// known here before those that others are asked about. The first user found is the one; a credential that is present and
+// wrong spoils the request, unless a later one is right; a request without any credential is anonymous, where that is
+// allowed. A credential is removed from the request once it is understood, so that nothing behind can pass it on.
+//
+// Impersonation says as whom a user who is known may act (see Impersonation): it asks the authorizer.
 //
 // Authorization. Authorizers are asked in turn until one allows or denies; if none does, the request is refused.
 // The group system:masters is asked for first and may do everything.
@@ -14,6 +16,10 @@
 // is missing and keeps what is there; PKI.Run renews certificates, and reads changed files again, while the server
 // runs: who needs a certificate asks for it at every handshake and never keeps one. A renewal keeps the key, so that a
 // crash between two files cannot leave a pair that does not match.
+//
+// Files. All configuration is read by one mechanism (ConfigKind: strict, with the lines of faults), and all files that may
+// change while the server runs are watched by one (File, PKI.Watch): a broken one is complained of once, and what was
+// there before goes on.
 //
 // Package auth does not import server. It answers to it, and to access reviews, through the interfaces that package
 // registry declares.
