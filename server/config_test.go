@@ -14,13 +14,14 @@ func TestDefaultsAreValid(t *testing.T) {
 
 func TestConfigurationIsRefusedWithAWordAboutTheFlag(t *testing.T) {
 	for flag, change := range map[string]func(*Config){
-		"--secure-port":                      func(c *Config) { c.SecurePort = 0 },
-		"--tls-cert-file":                    func(c *Config) { c.TLSCertFile = "a.crt" },
-		"--etcd-cafile":                      func(c *Config) { c.EtcdCAFile = "ca.crt" },
-		"--etcd-servers-overrides":           func(c *Config) { c.EtcdServersOverride = []string{"events"} },
-		"--service-cluster-ip-range":         func(c *Config) { c.ServiceClusterIPRange = "10.0.0.0/16,10.1.0.0/16" },
-		"--feature-gates: Sidecars":          func(c *Config) { c.FeatureGates = map[string]string{"Sidecars": "true"} },
-		"--feature-gates: AllAlpha is false": func(c *Config) { c.FeatureGates = map[string]string{"AllAlpha": "true"} },
+		"--secure-port":                        func(c *Config) { c.SecurePort = 0 },
+		"--tls-cert-file":                      func(c *Config) { c.TLSCertFile = "a.crt" },
+		"--etcd-cafile":                        func(c *Config) { c.EtcdCAFile = "ca.crt" },
+		"--enable-priority-and-fairness=false": func(c *Config) { c.MaxInFlight, c.MaxMutating = 0, 0 },
+		"--etcd-servers-overrides":             func(c *Config) { c.EtcdServersOverride = []string{"events"} },
+		"--service-cluster-ip-range":           func(c *Config) { c.ServiceClusterIPRange = "10.0.0.0/16,10.1.0.0/16" },
+		"--feature-gates: Sidecars":            func(c *Config) { c.FeatureGates = map[string]string{"Sidecars": "true"} },
+		"--feature-gates: AllAlpha is false":   func(c *Config) { c.FeatureGates = map[string]string{"AllAlpha": "true"} },
 	} {
 		c := DefaultConfig()
 		change(&c)
