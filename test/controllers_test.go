@@ -15,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -107,7 +108,7 @@ func lateBody(body io.ReadCloser, delay time.Duration) io.ReadCloser {
 	}()
 	go func() {
 		for p := range pieces {
-			time.Sleep(time.Until(p.at.Add(delay)))
+			<-time.After(time.Until(p.at.Add(delay)))
 			if _, err := in.Write(p.data); err != nil {
 				body.Close()
 			}
@@ -176,25 +177,24 @@ func TestNoPodTooMany(t *testing.T) {
 // awaitPods looks at the pods until there are as many as wanted and the ReplicaSet says so; never may there be more than most.
 func awaitPods(t *testing.T, client kubernetes.Interface, wanted, most int32) {
 	t.Helper()
-	deadline := time.Now().Add(40 * time.Second)
-	for {
-		pods, err := client.CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
+	var n int32
+	var status appsv1.ReplicaSetStatus
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 40*time.Second, true, func(ctx context.Context) (bool, error) {
+		pods, err := client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
 		if err != nil {
-			t.Fatal(err)
+			return false, err
 		}
-		set, err := client.AppsV1().ReplicaSets("default").Get(t.Context(), "web", metav1.GetOptions{})
+		set, err := client.AppsV1().ReplicaSets("default").Get(ctx, "web", metav1.GetOptions{})
 		if err != nil {
-			t.Fatal(err)
+			return false, err
 		}
-		n := int32(len(pods.Items))
-		switch {
-		case n > most:
-			t.Fatalf("%d pods where at most %d are wanted", n, most)
-		case n == wanted && set.Status.Replicas == wanted && set.Status.ObservedGeneration == set.Generation:
-			return
-		case time.Now().After(deadline):
-			t.Fatalf("%d pods of %d, status %+v", n, wanted, set.Status)
+		n, status = int32(len(pods.Items)), set.Status
+		if n > most {
+			return false, fmt.Errorf("%d pods where at most %d are wanted", n, most)
 		}
-		time.Sleep(20 * time.Millisecond)
+		return n == wanted && status.Replicas == wanted && status.ObservedGeneration == set.Generation, nil
+	})
+	if err != nil {
+		t.Fatalf("%v: %d pods of %d, status %+v", err, n, wanted, status)
 	}
 }
