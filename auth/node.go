@@ -20,6 +20,13 @@ import (
 type Node struct {
 	reach *reach
 	same  map[grant]bool
+	// settle waits until the reach is of what this server has written.
+	settle func(context.Context)
+}
+
+// settler is what Objects may be able to: to wait until followers know what this server has written.
+type settler interface {
+	Settle(ctx context.Context, group, plural string)
 }
 
 // grant is a right that all nodes have.
@@ -31,7 +38,7 @@ func NewNode(ctx context.Context, objects registry.Objects, log *slog.Logger) (*
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{reach: newReach(), same: map[grant]bool{}}
+	n := &Node{reach: newReach(), same: map[grant]bool{}, settle: func(context.Context) {}}
 	for _, r := range rules {
 		for _, verb := range r.Verbs {
 			for _, group := range r.APIGroups {
@@ -42,12 +49,20 @@ func NewNode(ctx context.Context, objects registry.Objects, log *slog.Logger) (*
 			}
 		}
 	}
-	n.reach.follow(ctx, objects, log)
+	followed := n.reach.follow(ctx, objects, log)
+	if s, ok := objects.(settler); ok {
+		n.settle = func(ctx context.Context) {
+			for _, gr := range followed {
+				s.Settle(ctx, gr.Group, gr.Resource)
+			}
+		}
+	}
 	return n, nil
 }
 
-// Authorize decides for nodes and has no opinion of others.
-func (n *Node) Authorize(_ context.Context, a registry.Attributes) (registry.Decision, string, error) {
+// Authorize decides for nodes and has no opinion of others. A node is refused nothing because a pod has been bound to it
+// this very moment.
+func (n *Node) Authorize(ctx context.Context, a registry.Attributes) (registry.Decision, string, error) {
 	node, is := a.User.Node()
 	switch {
 	case !is:
@@ -55,7 +70,12 @@ func (n *Node) Authorize(_ context.Context, a registry.Attributes) (registry.Dec
 	case node == "":
 		return registry.NoOpinion, fmt.Sprintf("unknown node for user %q", a.User.Name), nil
 	}
-	if allowed, reason := n.decide(node, &a); !allowed {
+	allowed, reason := n.decide(node, &a)
+	if !allowed && reason != "" {
+		n.settle(ctx)
+		allowed, reason = n.decide(node, &a)
+	}
+	if !allowed {
 		return registry.NoOpinion, reason, nil
 	}
 	return registry.Allow, "", nil

@@ -212,6 +212,33 @@ func TestOnlyNodesHaveTheRightsOfNodes(t *testing.T) {
 	}
 }
 
+// lateTelling tells what it holds back only to those who wait for it.
+type lateTelling struct {
+	followed
+	held func()
+}
+
+func (l *lateTelling) Settle(_ context.Context, _, plural string) {
+	if plural == "pods" && l.held != nil {
+		l.held()
+	}
+}
+
+func TestAPodBoundThisMomentGivesRights(t *testing.T) {
+	objects := &lateTelling{followed: followed{}}
+	n, err := NewNode(t.Context(), objects, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects.held = func() {
+		objects.held = nil
+		objects.tell("pods", nil, boundPod("n1", "p1", corev1.PodSpec{ServiceAccountName: "robot"}))
+	}
+	if d, reason, _ := n.Authorize(t.Context(), wish(t, nodeUser("n1"), "get /serviceaccounts ns/robot")); d != registry.Allow {
+		t.Error(reason)
+	}
+}
+
 func TestRightsEndWithWhatTheyFollowFrom(t *testing.T) {
 	objects, n := cluster(t)
 	may := func(request string) bool {

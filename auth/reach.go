@@ -10,6 +10,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
 	"github.com/knarr-dev/knarr/registry"
@@ -45,8 +46,8 @@ func newReach() *reach {
 	return &reach{from: map[string]counts{}, through: map[name]counts{}}
 }
 
-// follow keeps the sets as the cluster is.
-func (r *reach) follow(ctx context.Context, objects registry.Objects, log *slog.Logger) {
+// follow keeps the sets as the cluster is, and returns by which resources.
+func (r *reach) follow(ctx context.Context, objects registry.Objects, log *slog.Logger) (followed []schema.GroupResource) {
 	for _, one := range []struct {
 		group, plural string
 		changed       func(old, now registry.Object)
@@ -59,7 +60,9 @@ func (r *reach) follow(ctx context.Context, objects registry.Objects, log *slog.
 		if err := objects.Follow(ctx, one.group, one.plural, one.changed); err != nil {
 			log.Warn("the rights of nodes that follow from objects have to wait for these", "resource", one.plural, "err", err)
 		}
+		followed = append(followed, schema.GroupResource{Group: one.group, Resource: one.plural})
 	}
+	return followed
 }
 
 // has reports whether an object can be reached from the node.

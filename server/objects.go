@@ -61,6 +61,11 @@ func (o objects) List(ctx context.Context, group, plural, namespace string) ([]r
 	return out, nil
 }
 
+// Settle waits until followers know what this server has written.
+func (o objects) Settle(ctx context.Context, group, plural string) {
+	o.registry.Store(group, plural).Settle(ctx)
+}
+
 // Follow decodes each object for as long as changed looks at it. An object that cannot be decoded is as good as none.
 func (o objects) Follow(ctx context.Context, group, plural string, changed func(old, now registry.Object)) error {
 	s := o.registry.Store(group, plural)

@@ -46,8 +46,23 @@ func (s *Store) tellDifference(before, now *node) {
 // settle waits until a write can be read, and followers have been told, where requests are decided by what is written.
 // It gives up silently: the write stands, and will be seen a little later.
 func (s *Store) settle(ctx context.Context, written *Entry) {
-	if !s.Governs || written == nil || s.present.Load() == nil {
+	if written == nil || s.present.Load() == nil {
 		return // where nobody has read or followed yet, whoever begins to begins with the write
 	}
-	_ = s.reach(ctx, wait{revision: written.Revision})
+	for last := s.written.Load(); int64(written.Revision) > last; last = s.written.Load() {
+		if s.written.CompareAndSwap(last, int64(written.Revision)) {
+			break
+		}
+	}
+	if s.Governs {
+		_ = s.reach(ctx, wait{revision: written.Revision})
+	}
+}
+
+// Settle waits until followers have been told of all that has been written through this store, which costs nothing if
+// they have. It gives up silently, as a write does.
+func (s *Store) Settle(ctx context.Context) {
+	if s.present.Load() != nil {
+		_ = s.reach(ctx, wait{revision: Revision(s.written.Load())})
+	}
 }

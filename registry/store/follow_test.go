@@ -60,3 +60,22 @@ func TestFollowTellsWhatThereIsAndThenEachWriteBeforeItIsAnswered(t *testing.T) 
 	remove(t, s, at("first"))
 	x.want(t, "gone first")
 }
+
+func TestFollowersKnowWhatIsWrittenOnceItHasSettled(t *testing.T) {
+	s := openDB(t, startEtcd(t, ""), nil).Open(configMaps())
+	at := func(name string) store.Key { return store.Key{Namespace: "a", Name: name} }
+	s.Settle(t.Context()) // nothing is followed, nothing is waited for
+	var x told
+	if err := s.Follow(t.Context(), x.changed); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		name := fmt.Sprint("n", i)
+		put(t, s, at(name), configMap(at(name), "1"))
+		s.Settle(t.Context())
+		x.want(t, "new "+name)
+		remove(t, s, at(name))
+		s.Settle(t.Context())
+		x.want(t, "gone "+name)
+	}
+}
