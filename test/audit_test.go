@@ -10,13 +10,16 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
 
 	"github.com/knarr-dev/knarr/test/cluster"
 )
@@ -276,4 +279,37 @@ func TestABrokenAuditPolicyStopsTheStart(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "--audit-policy-file: "+policy+`:4: rules[0].level: Unsupported value: "Lots"`) {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// TestAWebhookGetsEvents sends events to a service that refuses the first batch.
+func TestAWebhookGetsEvents(t *testing.T) {
+	var refused atomic.Bool
+	events := make(chan auditv1.Event, 1000)
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var list auditv1.EventList
+		if err := json.NewDecoder(r.Body).Decode(&list); err != nil || refused.CompareAndSwap(false, true) {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		for _, e := range list.Items {
+			events <- e
+		}
+	}))
+	defer service.Close()
+	config := filepath.Join(t.TempDir(), "webhook.yaml")
+	rewrite(t, config, "apiVersion: v1\nkind: Config\nclusters: [{name: s, cluster: {server: '"+service.URL+"'}}]\ncontexts: [{name: s, context: {cluster: s}}]\ncurrent-context: s\n")
+	c := cluster.Start(t, "apiserver", "--audit-policy-file=testdata/audit-policy.yaml", "--audit-webhook-config-file="+config,
+		"--audit-webhook-batch-max-wait=20ms", "--audit-webhook-initial-backoff=20ms")
+	answer, err := c.Client().Get(c.URL + "/version?one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	c.Stop() // which sends what waits
+	for len(events) > 0 {
+		if e := <-events; e.RequestURI == "/version?one" && e.Stage == auditv1.StageResponseComplete {
+			return
+		}
+	}
+	t.Errorf("the event has not arrived; refused once: %v", refused.Load())
 }

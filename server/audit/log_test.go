@@ -41,6 +41,13 @@ func (m *memory) send(_ context.Context, events [][]byte) error {
 	return m.fail
 }
 
+// sent are the batches so far.
+func (m *memory) sent() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.batches
+}
+
 func (m *memory) close() error { m.closed = true; return nil }
 
 // logOf is a Log that records everything at a level.
@@ -58,17 +65,17 @@ func TestAFullBufferGivesUpItsOldestEvents(t *testing.T) {
 		for i := range 5 {
 			l.backends[0].buffer.put(fmt.Append(nil, i))
 		}
-		if len(m.batches) != 0 {
+		if len(m.sent()) != 0 {
 			t.Error("sent before its time")
 		}
 		time.Sleep(time.Minute + time.Second)
-		if fmt.Sprint(m.batches) != "[2 3 4]" || testutil.ToFloat64(l.counts.errors.WithLabelValues("buffered")) != 2 {
-			t.Errorf("%v", m.batches)
+		if fmt.Sprint(m.sent()) != "[2 3 4]" || testutil.ToFloat64(l.counts.errors.WithLabelValues("buffered")) != 2 {
+			t.Errorf("%v", m.sent())
 		}
 		l.backends[0].buffer.put([]byte("last"))
 		l.Close(t.Context())
-		if fmt.Sprint(m.batches) != "[2 3 4 last]" || !m.closed {
-			t.Errorf("after Close: %v", m.batches)
+		if fmt.Sprint(m.sent()) != "[2 3 4 last]" || !m.closed {
+			t.Errorf("after Close: %v", m.sent())
 		}
 	})
 }
@@ -81,13 +88,13 @@ func TestAWholeBatchIsSentAtOnceAndThrottled(t *testing.T) {
 			l.backends[0].buffer.put(fmt.Append(nil, i))
 		}
 		synctest.Wait()
-		if len(m.batches) != 1 {
-			t.Errorf("at once: %q", m.batches)
+		if len(m.sent()) != 1 {
+			t.Errorf("at once: %q", m.sent())
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(m.batches) != 2 {
-			t.Errorf("a second later: %q", m.batches)
+		if len(m.sent()) != 2 {
+			t.Errorf("a second later: %q", m.sent())
 		}
 		l.Close(t.Context())
 	})

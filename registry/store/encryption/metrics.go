@@ -1,6 +1,7 @@
 package encryption
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"time"
@@ -39,24 +40,31 @@ func (c *Counts) Collectors() []prometheus.Collector {
 
 // count counts one operation on a value in its sealed form.
 func (c *Counts) count(r Resource, what string, sealed []byte, start time.Time, err error) {
-	prefix := prefixOf(sealed)
+	prefix := prefixOf(sealed, err)
 	c.operations.WithLabelValues(r.Name.String(), what, prefix, statusOf(err)).Inc()
 	if err == nil {
 		c.durations.WithLabelValues(what, prefix).Observe(time.Since(start).Seconds())
 	}
 }
 
-// prefixOf is the prefix of the provider that has sealed a value, its name included for KMS plugins.
-func prefixOf(sealed []byte) string {
+// prefixOf is the prefix of the provider that has sealed a value: one of a few, whatever stands in etcd. The name of a KMS
+// plugin is part of it if the value was opened, for then it is configured.
+func prefixOf(sealed []byte, err error) string {
 	if !Marked(sealed) {
 		return "identity"
 	}
-	parts := strings.SplitN(string(sealed[:min(len(sealed), 200)]), ":", 6)
-	n := min(4, len(parts)-1)
-	if len(parts) > 5 && parts[2] == "kms" {
-		n = 5
+	for _, provider := range []string{"aescbc:v1", "aesgcm:v1", "secretbox:v1", "kms:v2"} {
+		prefix := "k8s:enc:" + provider + ":"
+		rest, ok := bytes.CutPrefix(sealed, []byte(prefix))
+		if ok && provider == "kms:v2" && err == nil {
+			name, _, _ := bytes.Cut(rest, []byte(":"))
+			return prefix + string(name) + ":"
+		}
+		if ok {
+			return prefix
+		}
 	}
-	return strings.Join(parts[:n], ":") + ":"
+	return "unknown"
 }
 
 func statusOf(err error) string {
