@@ -2,7 +2,12 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -49,4 +54,38 @@ func TestReviewedTokensAreAnsweredAsRequestsAre(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTokenBehindTwoSpacesIsWarnedOf(t *testing.T) {
+	for header, warned := range map[string]int{"Bearer  good": 1, "Bearer ": 0, "Bearer good": 0, "Basic  good": 0} {
+		heard := &said{notes: map[string]string{}}
+		r := httptest.NewRequest("GET", "/", nil).WithContext(WithRemarks(t.Context(), heard))
+		r.Header.Set("Authorization", header)
+		if _, err := (bearer{Tokens{tokenFile(t, "good,alice,1\n")}}).Authenticate(r); err != nil || len(heard.warnings) != warned {
+			t.Errorf("%q: %v, %v", header, heard.warnings, err)
+		}
+	}
+}
+
+// FuzzHeaders has anything stand where tokens stand: who does not know the token is nobody, and no handler sees it.
+func FuzzHeaders(f *testing.F) {
+	tokens := TokenFile{sha256.Sum256([]byte("good")): {Name: "alice"}}
+	authenticator := Authentication{Tokens: []registry.TokenAuthenticator{tokens}}.Authenticator()
+	for _, header := range []string{"Bearer good", "bearer  good", "Bearer", "Bearer \x00", "Basic Z29vZA=="} {
+		f.Add(header, bearerProtocol+"Z29vZA, x", true)
+		f.Add(header, "x,,"+bearerProtocol+","+bearerProtocol+"Z29vZA", false)
+	}
+	f.Fuzz(func(t *testing.T, header, protocol string, socket bool) {
+		r := &http.Request{Method: "GET", URL: &url.URL{Path: "/"}, Header: http.Header{"Authorization": {header}, protocolHeader: {protocol}}}
+		if socket {
+			r.Header.Set("Connection", "Upgrade")
+			r.Header.Set("Upgrade", "websocket")
+		}
+		unbroken := strings.NewReplacer("\r", "", "\n", "").Replace(protocol) // base64 may be broken into lines
+		known := strings.Contains(header, "good") || socket && strings.Contains(unbroken, "Z29vZ")
+		user, _ := authenticator.Authenticate(r)
+		if user != nil && !known {
+			t.Errorf("%q, %q is %v", header, protocol, user)
+		}
+	})
 }
