@@ -42,6 +42,7 @@ func (r *Registry) createAs(ctx context.Context, manager string, row *Resource, 
 	if err := w.SettleNew(obj); err != nil {
 		return nil, err
 	}
+	row.ToStored(obj)
 	entry, err := r.Store(row.Group, row.Plural).Create(ctx, objectKey(obj), obj, row.Life(obj))
 	if err != nil {
 		return nil, err
@@ -97,6 +98,7 @@ func (r *Registry) replace(ctx context.Context, row *Resource, door string, key 
 		if err := w.SettleChange(sub, obj, old); err != nil {
 			return store.Outcome{}, err
 		}
+		row.ToStored(obj)
 		return store.Outcome{Put: obj, TTL: row.Life(obj)}, nil
 	})
 	if err != nil {

@@ -203,7 +203,7 @@ func (r *Resource) checkFinalizers(obj Object, path *field.Path) field.ErrorList
 	return errs
 }
 
-// finish warns the writer and brings the object to its stored form.
+// finish warns the writer and lets the kind put its fields in order.
 func (w *Write) finish(warn func(w *Write, obj, old Object) []string, obj, old Object) {
 	if warn != nil {
 		for _, text := range warn(w, obj, old) {
@@ -213,8 +213,13 @@ func (w *Write) finish(warn func(w *Write, obj, old Object) []string, obj, old O
 	if w.Resource.Canonicalize != nil {
 		w.Resource.Canonicalize(obj)
 	}
-	if w.Resource.dropEmpties != nil {
-		w.Resource.dropEmpties(obj)
+}
+
+// ToStored brings an object that everybody has agreed to, and that is about to be stored, to the form in which it will be
+// read.
+func (r *Resource) ToStored(obj Object) {
+	if r.dropEmpties != nil {
+		r.dropEmpties(obj)
 	}
 }
 

@@ -175,6 +175,7 @@ func (c *call) insertNamed(ctx context.Context, w *registry.Write, obj registry.
 	if err := c.s.admission.Validate(ctx, a); err != nil {
 		return nil, err
 	}
+	c.row.ToStored(obj)
 	key := store.Key{Namespace: obj.GetNamespace(), Name: obj.GetName()}
 	if c.dryRun {
 		if err := c.mustNotExist(ctx, key); err != nil {

@@ -54,10 +54,12 @@ type aggregatedDocument struct {
 // exists, text elsewhere.
 func (d *discovery) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := d.match(r.URL.Path)
-	switch root, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); {
+	root, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	group, _, deeper := strings.Cut(rest, "/")
+	switch {
 	case h != nil:
 		h(w, r)
-	case root == "api", root == "apis" && strings.Contains(rest, "/") && d.servesGroup(strings.Split(rest, "/")[0]):
+	case root == "api", root == "apis" && deeper && group != "" && d.servesGroup(group):
 		refuseDocument(w, r, http.StatusNotFound, metav1.StatusReasonNotFound, &metav1.StatusDetails{},
 			"the server could not find the requested resource")
 	default:
@@ -75,7 +77,7 @@ func (d *discovery) match(path string) http.HandlerFunc {
 		return onlyGet(d.choose(d.apiVersions(), docs.core))
 	case len(parts) == 1 && parts[0] == "apis" && path == "/apis":
 		return d.choose(docs.groups, docs.named)
-	case len(parts) == 1 && parts[0] == "apis":
+	case path == "/apis/":
 		return negotiated(docs.groups)
 	case len(parts) == 2 && parts[0] == "api":
 		return d.resourcesOf(docs, schema.GroupVersion{Version: parts[1]})

@@ -167,7 +167,7 @@ func (s *Server) limitTime(next http.Handler) http.Handler {
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	a := askedOf(r)
 	q := a.request
-	if !q.IsResource || strings.Contains(r.URL.Path, "//") {
+	if !q.IsResource || q.lacksSegment() {
 		s.discovery.ServeHTTP(w, r)
 		return
 	}

@@ -80,6 +80,19 @@ func parseRequest(r *http.Request) *Request {
 	return q
 }
 
+// lacksSegment reports that the path has nothing between two slashes where something belongs: no path of a resource has.
+// Slashes at its end mean nothing; a namespace without a name is all of them; what is behind a proxy is not looked at.
+func (q *Request) lacksSegment() bool {
+	path := strings.TrimRight(q.Path, "/")
+	if !strings.Contains(path, "//") {
+		return false
+	}
+	if q.Subresource == "proxy" {
+		path, _, _ = strings.Cut(path, "/proxy/")
+	}
+	return strings.Contains(strings.Replace(path, "/namespaces//", "/namespaces/-/", 1), "//")
+}
+
 // readSelectors reads what narrows a request to a collection. Watches that the path asks for have no selectors: their
 // path may name one object, and then the query means nothing.
 func (q *Request) readSelectors(r *http.Request) {

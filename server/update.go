@@ -132,10 +132,11 @@ func (c *call) change(ch change) (entry *store.Entry, obj registry.Object, creat
 		if deleted = current != nil && c.isFinished(obj); deleted {
 			return store.Outcome{Delete: true, Put: obj}, nil
 		}
+		c.row.ToStored(obj)
 		return store.Outcome{Put: obj, TTL: c.row.Life(obj)}, nil
 	}
 	if c.dryRun {
-		if err = c.rehearse(ctx, decide); err == nil {
+		if err = c.rehearse(ctx, decide); err == nil && !deleted {
 			err = c.store().Rehearse(obj)
 		}
 		return nil, obj, created, err
@@ -147,7 +148,7 @@ func (c *call) change(ch change) (entry *store.Entry, obj registry.Object, creat
 	stored = true
 	if deleted {
 		// The write took the last finalizer of an object that was to be deleted: the object goes, and the client sees
-		// it as it would have been stored.
+		// it as it was about to be stored.
 		if c.row.Deleted != nil {
 			c.row.Deleted(ctx, c.write("delete"), obj)
 		}
