@@ -74,7 +74,7 @@ func (s *Server) whyCan(w http.ResponseWriter, r *http.Request) {
 		answer.Error = err.Error()
 	}
 	answer.Account = s.security.policy.Why(a)
-	if !answer.Allowed {
+	if !answer.Allowed && len(answer.Grants) == 0 {
 		answer.Remedies = rbac.Remedies(a, answer.Offers)
 	}
 	w.Header().Set("Content-Type", "application/json")

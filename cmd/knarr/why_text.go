@@ -75,6 +75,12 @@ func explainNo(b *strings.Builder, a *server.WhyCanAnswer) {
 	if a.Reason != "" {
 		fmt.Fprintf(b, "%s\n", a.Reason)
 	}
+	if len(a.Grants) > 0 {
+		b.WriteString("\nRoles would allow it, but RBAC is not among those who decide, or another refuses first:\n")
+	}
+	for _, g := range a.Grants {
+		writeGrant(b, g)
+	}
 	if len(a.Near) > 0 {
 		b.WriteString("\nNearest:\n")
 	}
