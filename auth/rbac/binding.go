@@ -109,10 +109,10 @@ func (b *binding) holders() []holder {
 	return all
 }
 
-// held is a role with the bindings that give it to one holder.
+// held is a role that somebody holds, and a binding that gives it.
 type held struct {
 	role *role
-	by   []*binding // by name
+	by   *binding
 }
 
 // holding is what one holder has, by role. It is not changed, but replaced: with and without make others.
@@ -124,41 +124,74 @@ func (h holding) find(r *role) (int, bool) {
 	})
 }
 
-func (h held) find(key bindingKey) (int, bool) {
-	return slices.BinarySearchFunc(h.by, key, func(b *binding, key bindingKey) int { return strings.Compare(b.name, key.name) })
-}
-
-// with also has a role by a binding; one of the same name is replaced.
-func (h holding) with(r *role, b *binding) holding {
-	i, ok := h.find(r)
-	if !ok {
-		return slices.Insert(slices.Clone(h), i, held{r, []*binding{b}})
-	}
-	one := held{role: r, by: slices.Clone(h[i].by)}
-	if j, ok := one.find(b.bindingKey); ok {
-		one.by[j] = b
-	} else {
-		one.by = slices.Insert(one.by, j, b)
-	}
+// with also has a role by a binding, or has it by another one.
+func (h holding) with(r *role, by *binding) holding {
 	next := slices.Clone(h)
-	next[i] = one
-	return next
+	i, ok := h.find(r)
+	if ok {
+		next[i].by = by
+		return next
+	}
+	return slices.Insert(next, i, held{r, by})
 }
 
-// without no longer has a role by a binding.
-func (h holding) without(r *role, key bindingKey) holding {
+// without no longer has a role.
+func (h holding) without(r *role) holding {
 	i, ok := h.find(r)
 	if !ok {
 		return h
 	}
-	j, ok := h[i].find(key)
-	if !ok {
-		return h
+	return slices.Delete(slices.Clone(h), i, i+1)
+}
+
+// given are the bindings that give one role to one holder: one of them is as good as all, so that readers see the first
+// alone. It belongs to the writers.
+type given struct {
+	bindings []*binding
+	at       map[bindingKey]int // where they stand; nil while they are few
+}
+
+// few bindings are looked through.
+const few = 16
+
+func (g *given) index(key bindingKey) int {
+	if g.at != nil {
+		if i, ok := g.at[key]; ok {
+			return i
+		}
+		return -1
 	}
-	next := slices.Clone(h)
-	if len(h[i].by) == 1 {
-		return slices.Delete(next, i, i+1)
+	return slices.IndexFunc(g.bindings, func(b *binding) bool { return b.bindingKey == key })
+}
+
+// put adds a binding, or replaces the one of its name.
+func (g *given) put(b *binding) {
+	if i := g.index(b.bindingKey); i >= 0 {
+		g.bindings[i] = b
+		return
 	}
-	next[i] = held{r, slices.Delete(slices.Clone(h[i].by), j, j+1)}
-	return next
+	g.bindings = append(g.bindings, b)
+	if n := len(g.bindings); g.at != nil {
+		g.at[b.bindingKey] = n - 1
+	} else if n > few {
+		g.at = make(map[bindingKey]int, n)
+		for i, b := range g.bindings {
+			g.at[b.bindingKey] = i
+		}
+	}
+}
+
+// remove takes a binding out; the last one takes its place.
+func (g *given) remove(key bindingKey) {
+	i, last := g.index(key), len(g.bindings)-1
+	if i < 0 {
+		return
+	}
+	moved := g.bindings[last]
+	g.bindings[i], g.bindings[last] = moved, nil
+	g.bindings = g.bindings[:last]
+	if g.at != nil {
+		g.at[moved.bindingKey] = i
+		delete(g.at, key)
+	}
 }

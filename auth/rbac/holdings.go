@@ -10,7 +10,7 @@ import (
 // need no lock and a change copies a small part of the whole.
 type holdings struct {
 	seed   maphash.Seed
-	shards [512]atomic.Pointer[map[holder]holding]
+	shards [4096]atomic.Pointer[map[holder]holding]
 }
 
 // of is what the holder has; nil if it has nothing.
@@ -21,14 +21,14 @@ func (t *holdings) of(h holder) holding {
 	return nil
 }
 
-// change replaces what a holder has. Callers take turns.
-func (t *holdings) change(h holder, next func(holding) holding) {
+// set replaces what a holder has. Callers take turns.
+func (t *holdings) set(h holder, has holding) {
 	shard := t.shard(h)
 	now := map[holder]holding{}
 	if before := shard.Load(); before != nil {
 		now = maps.Clone(*before)
 	}
-	if has := next(now[h]); len(has) > 0 {
+	if len(has) > 0 {
 		now[h] = has
 	} else {
 		delete(now, h)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"iter"
+	"slices"
 	"sync"
 
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -22,11 +23,18 @@ type Policy struct {
 	mu       sync.Mutex // orders writers, and guards the fields below
 	roles    map[roleKey]*role
 	bindings map[bindingKey]*binding
+	given    map[gift]*given
+}
+
+// gift is what bindings give: a role to a holder.
+type gift struct {
+	holder
+	role *role
 }
 
 // New returns a policy without roles and bindings, which allows nothing.
 func New() *Policy {
-	return &Policy{holdings: holdings{seed: maphash.MakeSeed()}, roles: map[roleKey]*role{}, bindings: map[bindingKey]*binding{}}
+	return &Policy{holdings: holdings{seed: maphash.MakeSeed()}, roles: map[roleKey]*role{}, bindings: map[bindingKey]*binding{}, given: map[gift]*given{}}
 }
 
 // Follow keeps the policy as the cluster has it.
@@ -131,7 +139,25 @@ func (p *Policy) bind(b *binding) {
 	r := p.role(key)
 	r.bound++
 	for _, h := range b.holders() {
-		p.holdings.change(h, func(had holding) holding { return had.with(r, b) })
+		to := gift{h, r}
+		if p.given[to] == nil {
+			p.given[to] = &given{}
+		}
+		p.given[to].put(b)
+		p.show(to)
+	}
+}
+
+// show lets readers see who holds what by the first of the bindings that give it.
+func (p *Policy) show(to gift) {
+	g, now := p.given[to], p.holdings.of(to.holder)
+	i, has := now.find(to.role)
+	switch {
+	case len(g.bindings) == 0:
+		delete(p.given, to)
+		p.holdings.set(to.holder, now.without(to.role))
+	case !has || now[i].by != g.bindings[0]:
+		p.holdings.set(to.holder, now.with(to.role, g.bindings[0]))
 	}
 }
 
@@ -152,33 +178,40 @@ func (p *Policy) unbind(b, by *binding) {
 	}
 	for _, h := range b.holders() {
 		if !still[h] {
-			p.holdings.change(h, func(had holding) holding { return had.without(r, b.bindingKey) })
+			to := gift{h, r}
+			p.given[to].remove(b.bindingKey)
+			p.show(to)
 		}
 	}
 	r.bound--
 	p.forget(key)
 }
 
-// heldBy is what a user has: everywhere first, then in the namespace, if one is named.
-func (p *Policy) heldBy(user *registry.User, namespace string) iter.Seq[held] {
-	return func(yield func(held) bool) {
+// heldBy is what a user has, and as whom: everywhere first, then in the namespace, if one is named.
+func (p *Policy) heldBy(user *registry.User, namespace string) iter.Seq2[held, holder] {
+	return func(yield func(held, holder) bool) {
 		if p.eachHeld(user, "", yield) && namespace != "" {
 			p.eachHeld(user, namespace, yield)
 		}
 	}
 }
 
-func (p *Policy) eachHeld(user *registry.User, namespace string, yield func(held) bool) bool {
-	for _, one := range p.holdings.of(holder{name: user.Name, namespace: namespace}) {
-		if !yield(one) {
+func (p *Policy) eachHeld(user *registry.User, namespace string, yield func(held, holder) bool) bool {
+	if !p.heldAs(holder{name: user.Name, namespace: namespace}, yield) {
+		return false
+	}
+	for _, group := range user.Groups {
+		if !p.heldAs(holder{group: true, name: group, namespace: namespace}, yield) {
 			return false
 		}
 	}
-	for _, group := range user.Groups {
-		for _, one := range p.holdings.of(holder{group: true, name: group, namespace: namespace}) {
-			if !yield(one) {
-				return false
-			}
+	return true
+}
+
+func (p *Policy) heldAs(h holder, yield func(held, holder) bool) bool {
+	for _, one := range p.holdings.of(h) {
+		if !yield(one, h) {
+			return false
 		}
 	}
 	return true
@@ -193,7 +226,7 @@ func (p *Policy) Authorize(_ context.Context, a registry.Attributes) (registry.D
 		if rules == nil {
 			lost = true
 		} else if rules.allowing(&q) != nil {
-			return registry.Allow, one.by[0].reason(&a.User), nil
+			return registry.Allow, one.by.reason(&a.User), nil
 		}
 	}
 	if lost {
@@ -225,17 +258,29 @@ func (k roleKey) notFound() error {
 // Rules returns all that the user may do in a namespace (everywhere, if it names none), once for each binding that gives
 // it. An error names roles that do not exist; the rules of the others are returned all the same.
 func (p *Policy) Rules(_ context.Context, user registry.User, namespace string) (rules []rbacv1.PolicyRule, incomplete bool, err error) {
-	told := map[*binding]bool{}
-	for one := range p.heldBy(&user, namespace) {
-		set := one.role.rules.Load()
-		for _, b := range one.by {
-			if set != nil && !told[b] {
-				told[b] = true
-				rules = append(rules, set.rules...)
+	told := map[gift]bool{}
+	for one, h := range p.heldBy(&user, namespace) {
+		to := gift{h, one.role}
+		if set := one.role.rules.Load(); set != nil && !told[to] {
+			told[to] = true
+			for _, b := range p.giving(to) {
+				if first, _ := holderOf(&b.subjects[b.subject(&user)], b.namespace); first == h {
+					rules = append(rules, set.rules...)
+				}
 			}
 		}
 	}
 	return rules, false, p.missing(&user, namespace)
+}
+
+// giving are the bindings that give something.
+func (p *Policy) giving(to gift) []*binding {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if g := p.given[to]; g != nil {
+		return slices.Clone(g.bindings)
+	}
+	return nil
 }
 
 // RoleRules returns the rules of the role that a binding in a namespace (none for a ClusterRoleBinding) refers to. The

@@ -262,6 +262,29 @@ func TestChangesHoldAtOnce(t *testing.T) {
 	}
 }
 
+func TestTheLastOfManyBindingsCounts(t *testing.T) {
+	p := policy(clusterRole("r", can("get", "", "pods")))
+	names := make([]string, 100)
+	for i := range names {
+		names[i] = fmt.Sprint("b", i)
+		p.Change(nil, clusterBinding(names[i], "r", user("u")))
+		p.Change(nil, clusterBinding(names[i], "r", user("u"), user("v"))) // the same again
+	}
+	rand.New(rand.NewPCG(5, 6)).Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	for i, name := range names {
+		for _, who := range []string{"u", "v"} {
+			rules, _, _ := p.Rules(t.Context(), registry.User{Name: who}, "")
+			if got, reason, _ := p.Authorize(t.Context(), asks(who)); got != registry.Allow || len(rules) != len(names)-i {
+				t.Fatalf("%s, %d bindings gone: decision %v (%s), %d rules", who, i, got, reason, len(rules))
+			}
+		}
+		p.Change(clusterBinding(name, "r"), nil)
+	}
+	if got, _, _ := p.Authorize(t.Context(), asks("u")); got == registry.Allow || len(p.given) > 0 {
+		t.Errorf("all are gone: decision %v, left %v", got, p.given)
+	}
+}
+
 func TestRulesOfAUserAreThoseOfEachBinding(t *testing.T) {
 	read, write, all := can("get", "", "pods"), can("update", "", "pods"), can("*", "", "secrets")
 	p := policy(clusterRole("r", read), clusterRole("w", write), namespaceRole("shop", "s", all),
