@@ -6,6 +6,10 @@
 // wrong spoils the request, unless a later one is right; a request without any credential is anonymous, where that is
 // allowed. A credential is removed from the request once it is understood, so that nothing behind can pass it on.
 //
+// Service account tokens are JWTs. Their signature is verified once and remembered; that a token is in time, and that its
+// account and the object that it is bound to still live, is looked up in the watch cache for every request. So nothing has
+// to be invalidated, and a token dies with what it is bound to.
+//
 // Impersonation says as whom a user who is known may act (see Impersonation): it asks the authorizer.
 //
 // Authorization. Authorizers are asked in turn until one allows or denies; if none does, the request is refused.
