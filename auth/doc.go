@@ -13,7 +13,9 @@
 // Impersonation says as whom a user who is known may act (see Impersonation): it asks the authorizer.
 //
 // Authorization. Authorizers are asked in turn until one allows or denies; if none does, the request is refused.
-// The group system:masters is asked for first and may do everything.
+// The group system:masters is asked for first and may do everything. What decides follows the cluster and is never read for
+// a decision: RBAC the roles and bindings (package rbac), Node what pods refer to (reach). ABAC goes by a file, webhooks by
+// what a service answers, remembered for a while. Flags name who is asked, or a file that may change (Authorization).
 //
 // PKI. Below one directory live three authorities (the cluster's, the front proxy's, etcd's), the certificates that
 // they issue and the key that signs service account tokens: all ECDSA P-256, in kubeadm's file names. Open makes what

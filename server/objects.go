@@ -63,7 +63,9 @@ func (o objects) List(ctx context.Context, group, plural, namespace string) ([]r
 
 // Settle waits until followers know what this server has written.
 func (o objects) Settle(ctx context.Context, group, plural string) {
-	o.registry.Store(group, plural).Settle(ctx)
+	if s := o.registry.Store(group, plural); s != nil {
+		s.Settle(ctx)
+	}
 }
 
 // Follow decodes each object for as long as changed looks at it. An object that cannot be decoded is as good as none.
