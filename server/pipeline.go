@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -120,49 +119,6 @@ func (s *Server) measure(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.metrics.serve(next, w, r, askedOf(r)) })
 }
 
-// isStream tells requests that last as long as the client likes.
-func (q *Request) isStream() bool {
-	if !q.IsResource {
-		return strings.HasPrefix(q.Path, "/debug/pprof")
-	}
-	switch q.Subresource {
-	case "attach", "exec", "log", "portforward", "proxy":
-		return true
-	}
-	return q.Verb == "watch"
-}
-
-// answerPatience is how long after the time for a request its client may still take the answer.
-const answerPatience = 10 * time.Second
-
-func (s *Server) limitTime(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if askedOf(r).request.isStream() {
-			_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // what has none needs none taken away
-			next.ServeHTTP(w, r)
-			return
-		}
-		limit := s.config.RequestTimeout
-		if strings.Contains(r.URL.RawQuery, "timeout=") {
-			asked, err := time.ParseDuration(r.URL.Query().Get("timeout"))
-			if err != nil {
-				writeError(s.auditRefusal(w, r), r, badRequest("invalid timeout specified in the request URL - %v", err))
-				return
-			}
-			if asked > 0 {
-				limit = min(limit, asked)
-			}
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), limit)
-		defer cancel()
-		if r.ContentLength != 0 {
-			// A body that never comes ends with the request. Connections that cannot be told so have no bodies to wait for.
-			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(limit))
-		}
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
-}
-
 // serveAPI serves what is not a fixed end point: discovery, and the resources of the table.
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	a := askedOf(r)
@@ -171,7 +127,11 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		s.discovery.ServeHTTP(w, r)
 		return
 	}
-	if err := s.serveResource(w, r, a); err != nil && !errors.Is(err, context.Canceled) {
+	switch err := s.serveResource(w, r, a); {
+	case err == nil || errors.Is(err, context.Canceled):
+	case timeIsOver(r):
+		writeTimeout(w)
+	default:
 		writeError(w, r, q.named(err))
 	}
 }

@@ -180,3 +180,28 @@ func TestWatchOverWebSocket(t *testing.T) {
 		}
 	}
 }
+
+func TestRequestsEndInTime(t *testing.T) {
+	c := cluster.Start(t, "apiserver")
+	tc := adminTLS(t, c)
+	tc.NextProtos = []string{"http/1.1"}
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(c.URL, "https://"), tc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /api/v1/namespaces/default/configmaps?timeout=200ms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"metadata":{},"status":"Failure","message":"Timeout: request did not complete within the allotted timeout","reason":"Timeout","details":{},"code":504}` + "\n"
+	if answer.StatusCode != http.StatusGatewayTimeout || answer.Header.Get("Content-Type") != "text/plain; charset=utf-8" || string(body) != want {
+		t.Errorf("%s, %s: %s", answer.Status, answer.Header.Get("Content-Type"), body)
+	}
+}
