@@ -32,6 +32,7 @@ func keepSmall(ctx context.Context) {
 		now := collections()
 		if now == before && now != returned {
 			debug.FreeOSMemory()
+			dropProgramPages()
 			returned = now
 		}
 		before = now
