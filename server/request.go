@@ -177,8 +177,12 @@ func (q *Request) resolve(reg *registry.Registry, method string) error {
 	return q.allow(q.sub.Verbs, method)
 }
 
-// scopeFits reports whether the path has a namespace where the resource has one.
+// scopeFits reports whether the path has a namespace where the resource has one. What is only posted (reviews, bindings) has
+// no objects: neither a path of one, nor of those of all namespaces.
 func (q *Request) scopeFits(row *registry.Resource) bool {
+	if row.Answer != nil {
+		return q.Name == "" && (q.Namespace != "") == row.Namespaced
+	}
 	if row.Plural == "namespaces" && row.Group == "" {
 		return true
 	}
@@ -192,9 +196,6 @@ func (q *Request) scopeFits(row *registry.Resource) bool {
 func (q *Request) allow(verbs []string, method string) error {
 	known := slices.Contains(verbs, q.Verb) && method != http.MethodHead
 	onAll := q.row.Namespaced && q.Namespace == "" && q.Verb != "list" && q.Verb != "watch"
-	if q.row.Prefix == "" && q.Verb == "create" {
-		onAll = onAll && q.row.Namespaced
-	}
 	onItem := q.Verb == "create" && q.Name != "" && q.Subresource == ""
 	if !known || onAll || onItem || (q.Name == "" && slices.Contains([]string{"update", "patch"}, q.Verb)) {
 		return errMethodNotAllowed()
