@@ -17,19 +17,24 @@ func (s *Server) impersonate(next http.Handler) http.Handler {
 		if as != nil || err != nil {
 			a.lasted("impersonation", start)
 		}
-		var refused *auth.Refusal
-		switch {
-		case errors.As(err, &refused):
-			refuse(w, r, forbidden(refused.Attributes, refused.Reason))
+		if err != nil {
+			refuse(w, r, refusedImpersonation(err))
 			return
-		case err != nil:
-			refuse(w, r, err)
-			return
-		case as != nil:
+		}
+		if as != nil {
 			s.log.Debug("impersonation", "by", a.user.Name, "of", as.User.Name, "path", r.URL.Path)
 			a.user = as.User
 			a.record.Impersonated(as.User, as.Constraint)
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// refusedImpersonation is the answer to headers that make no sense, or ask for what is not allowed.
+func refusedImpersonation(err error) error {
+	var refused *auth.Refusal
+	if errors.As(err, &refused) {
+		return forbidden(refused.Attributes, refused.Reason)
+	}
+	return err
 }
