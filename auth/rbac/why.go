@@ -93,13 +93,15 @@ func first[T any](list []T, most int) []T { return list[:min(len(list), most)] }
 
 // snapshot is all bindings, those for all namespaces first, and all roles that exist.
 func (p *Policy) snapshot() ([]*binding, map[roleKey]*ruleSet) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	bindings := slices.SortedFunc(maps.Values(p.bindings), func(a, b *binding) int {
+	p.mu.Lock() // for no longer than it takes to copy: changes wait
+	bindings := slices.AppendSeq(make([]*binding, 0, len(p.bindings)), maps.Values(p.bindings))
+	places := maps.Clone(p.roles)
+	p.mu.Unlock()
+	slices.SortFunc(bindings, func(a, b *binding) int {
 		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
 	})
-	roles := map[roleKey]*ruleSet{}
-	for key, r := range p.roles {
+	roles := make(map[roleKey]*ruleSet, len(places))
+	for key, r := range places {
 		if rules := r.rules.Load(); rules != nil {
 			roles[key] = rules
 		}
