@@ -83,36 +83,42 @@ func (o OpenIDTrust) internal(c *apiserverv1.AuthenticationConfiguration) (*apis
 func (o OpenIDTrust) OpenFile(path string) (*File[*OpenIDIssuers], error) {
 	var first *OpenIDIssuers
 	file, err := OpenFile(path, func(path string, data []byte) (*OpenIDIssuers, error) {
-		kind := o.configurations()
-		if first != nil {
-			valid := kind.Validate
-			kind.Validate = func(c *apiserverv1.AuthenticationConfiguration) field.ErrorList {
-				return append(valid(c), o.sameAnonymous(first, c)...)
-			}
-		}
-		config, err := kind.Parse(path, data)
-		if err != nil {
-			return nil, err
-		}
-		made, err := o.Issuers(config, oidc.AllValidSigningAlgorithms())
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
+		made, err := o.parse(path, data, first)
 		if first == nil {
 			first = made
-			return made, nil
 		}
-		if err := made.await(issuerPatience); err != nil {
-			made.Stop()
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		return made, nil
+		return made, err
 	})
 	if err != nil {
 		return nil, err
 	}
 	file.OnReplace(func(old *OpenIDIssuers) { time.AfterFunc(retirement, old.Stop) })
 	return file, nil
+}
+
+// parse reads a file's content, which has to agree with what the file said first, if there was such a time.
+func (o OpenIDTrust) parse(path string, data []byte, first *OpenIDIssuers) (*OpenIDIssuers, error) {
+	kind := o.configurations()
+	if first != nil {
+		valid := kind.Validate
+		kind.Validate = func(c *apiserverv1.AuthenticationConfiguration) field.ErrorList {
+			return append(valid(c), o.sameAnonymous(first, c)...)
+		}
+	}
+	config, err := kind.Parse(path, data)
+	if err != nil {
+		return nil, err
+	}
+	made, err := o.Issuers(config, oidc.AllValidSigningAlgorithms())
+	if err == nil && first != nil {
+		if err = made.await(issuerPatience); err != nil {
+			made.Stop()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return made, nil
 }
 
 func (o OpenIDTrust) sameAnonymous(first *OpenIDIssuers, c *apiserverv1.AuthenticationConfiguration) field.ErrorList {
