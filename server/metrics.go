@@ -4,13 +4,17 @@ import (
 	"bufio"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/knarr-dev/knarr/registry"
 	"github.com/knarr-dev/knarr/registry/store/encryption"
 )
 
@@ -23,11 +27,13 @@ type metrics struct {
 	size     *prometheus.HistogramVec
 	running  *prometheus.GaugeVec
 	watches  *prometheus.GaugeVec
+	known    sync.Map // of *series by seriesKey
+	served   *registry.Registry
 }
 
 func newMetrics(s *Server) *metrics {
 	what := []string{"verb", "group", "version", "resource", "subresource", "scope"}
-	m := &metrics{
+	m := &metrics{served: s.registry,
 		total: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "apiserver_request_total",
 			Help: "Requests by verb, dry run, group, version, resource, scope and HTTP status."}, append([]string{"dry_run", "code"}, what...)),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "apiserver_request_duration_seconds",
@@ -102,47 +108,95 @@ func (c *counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 // serve passes a request on and counts it.
 func (m *metrics) serve(next http.Handler, w http.ResponseWriter, r *http.Request, a *asked) {
 	q := a.request
-	labels := []string{q.metricVerb(r), q.Group, q.Version, q.Plural, q.Subresource, q.scope()}
+	series := m.seriesOf(q, r)
 	out := &counted{ResponseWriter: w, seat: &a.seat}
-	if q.isStream() {
-		g := m.watches.WithLabelValues(labels...)
-		g.Inc()
-		defer g.Dec()
-	} else {
-		kind := "readOnly"
-		if q.IsResource && q.Verb != "get" && q.Verb != "list" {
-			kind = "mutating"
-		}
-		g := m.running.WithLabelValues(kind)
-		g.Inc()
-		defer g.Dec()
-	}
+	series.running.Inc()
+	defer series.running.Dec()
 	next.ServeHTTP(out, r)
-	dry := ""
-	if r.URL.Query().Has("dryRun") {
-		dry = "All"
-	}
-	m.total.WithLabelValues(append([]string{dry, strconv.Itoa(out.code)}, labels...)...).Inc()
+	series.answered(out.code).Inc()
 	if !q.isStream() {
-		m.duration.WithLabelValues(append([]string{dry}, labels...)...).Observe(time.Since(a.received).Seconds())
+		series.duration.Observe(time.Since(a.received).Seconds())
 	}
 	if q.Verb == "get" || q.Verb == "list" {
-		m.size.WithLabelValues(labels...).Observe(float64(out.size))
+		series.size.Observe(float64(out.size))
 	}
+}
+
+// seriesKey is what requests are counted by, in the order of the metrics' label names.
+type seriesKey struct{ verb, group, version, resource, subresource, scope, dryRun string }
+
+func (l *seriesKey) values() []string {
+	return []string{l.verb, l.group, l.version, l.resource, l.subresource, l.scope}
+}
+
+// series are the metrics of requests with the same labels, found once: looking them up costs more than counting.
+type series struct {
+	seriesKey
+	total          *prometheus.CounterVec
+	duration, size prometheus.Observer
+	running        prometheus.Gauge
+	codes          sync.Map // of prometheus.Counter by status
+}
+
+func (s *series) answered(code int) prometheus.Counter {
+	if c, ok := s.codes.Load(code); ok {
+		return c.(prometheus.Counter)
+	}
+	c := s.total.WithLabelValues(append([]string{s.dryRun, strconv.Itoa(code)}, s.values()...)...)
+	s.codes.Store(code, c)
+	return c
+}
+
+func (m *metrics) seriesOf(q *Request, r *http.Request) *series {
+	l := m.labelsOf(q, r)
+	if known, ok := m.known.Load(l); ok {
+		return known.(*series)
+	}
+	s := &series{seriesKey: l, total: m.total, size: m.size.WithLabelValues(l.values()...),
+		duration: m.duration.WithLabelValues(append([]string{l.dryRun}, l.values()...)...)}
+	switch {
+	case q.isStream():
+		s.running = m.watches.WithLabelValues(l.values()...)
+	case q.IsResource && q.Verb != "get" && q.Verb != "list":
+		s.running = m.running.WithLabelValues("mutating")
+	default:
+		s.running = m.running.WithLabelValues("readOnly")
+	}
+	m.known.Store(l, s)
+	return s
+}
+
+// labelsOf names only what there is: clients that ask for what there is not must not make metrics grow.
+func (m *metrics) labelsOf(q *Request, r *http.Request) seriesKey {
+	l := seriesKey{verb: q.metricVerb(r), scope: q.scope()}
+	if strings.Contains(r.URL.RawQuery, "dryRun") && r.URL.Query().Has("dryRun") {
+		l.dryRun = "All"
+	}
+	row, version := m.served.Lookup(q.Group, q.Version, q.Plural)
+	if row == nil || q.Subresource != "" && row.Subresource(q.Subresource) == nil {
+		return l
+	}
+	l.group, l.version, l.resource, l.subresource = row.Group, version.Name, row.Plural, q.Subresource
+	return l
 }
 
 // metricVerb is the verb as metrics spell it.
 func (q *Request) metricVerb(r *http.Request) string {
-	switch {
-	case !q.IsResource:
-		return r.Method
-	case q.Verb == "":
+	if !q.IsResource {
+		if slices.Contains([]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}, r.Method) {
+			return r.Method
+		}
 		return "OTHER"
-	case q.Verb == "deletecollection":
-		return "DELETECOLLECTION"
 	}
-	return map[string]string{"get": "GET", "list": "LIST", "watch": "WATCH", "create": "POST", "update": "PUT",
-		"patch": "PATCH", "delete": "DELETE"}[q.Verb]
+	switch q.Verb {
+	case "create":
+		return "POST"
+	case "update":
+		return "PUT"
+	case "get", "list", "watch", "patch", "delete", "deletecollection":
+		return strings.ToUpper(q.Verb)
+	}
+	return "OTHER"
 }
 
 // scope is what a request is about: one object, a namespace, or the cluster.

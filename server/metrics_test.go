@@ -1,0 +1,29 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/knarr-dev/knarr/registry"
+)
+
+func TestWhatThereIsNotMakesMetricsNoBigger(t *testing.T) {
+	s := startServer(t)
+	client := s.Transport(registry.User{Name: "nosy"})
+	for i := range 50 {
+		for _, path := range []string{"/apis/group%d/v1/things", "/api/v1/pods%d", "/api/v1/namespaces/default/pods/p/sub%d"} {
+			r, _ := http.NewRequestWithContext(t.Context(), fmt.Sprintf("M%d", i), "http://within"+fmt.Sprintf(path, i), nil)
+			answer, err := client.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Body.Close()
+		}
+	}
+	n := 0
+	s.metrics.known.Range(func(any, any) bool { n++; return true })
+	if n > 60 {
+		t.Errorf("%d series", n)
+	}
+}
