@@ -1,15 +1,18 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"k8s.io/client-go/kubernetes/scheme"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -78,21 +81,14 @@ func (w *whyCan) run(c *cobra.Command, args []string) error {
 	if w.output != "text" && w.output != "json" {
 		return fmt.Errorf("--output is %q: use text or json", w.output)
 	}
-	client, err := w.client(args)
+	w.read(args)
+	config, err := w.cluster()
 	if err != nil {
 		return err
-	}
-	body, err := json.Marshal(w.question)
-	if err != nil {
-		return err
-	}
-	raw, err := client.Post().AbsPath(server.WhyCanPath).SetHeader("Content-Type", "application/json").Body(body).DoRaw(c.Context())
-	if err != nil {
-		return fmt.Errorf("ask the server: %w", err)
 	}
 	var answer server.WhyCanAnswer
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return fmt.Errorf("read the server's answer: %w", err)
+	if err := post(c.Context(), config, server.WhyCanPath, w.question, &answer); err != nil {
+		return err
 	}
 	return w.show(c.OutOrStdout(), &answer)
 }
@@ -113,8 +109,8 @@ func (w *whyCan) show(out io.Writer, answer *server.WhyCanAnswer) error {
 	return nil
 }
 
-// client reads the arguments into the question, and finds the server that is asked.
-func (w *whyCan) client(args []string) (*rest.RESTClient, error) {
+// read takes the question from the arguments.
+func (w *whyCan) read(args []string) {
 	q := &w.question
 	q.User, q.Verb, q.Resource = args[0], args[1], args[2]
 	if len(args) > 3 {
@@ -126,6 +122,10 @@ func (w *whyCan) client(args []string) (*rest.RESTClient, error) {
 	if w.subresource != "" {
 		q.Resource += "/" + w.subresource
 	}
+}
+
+// cluster finds the server that is asked, and the namespace if none is named.
+func (w *whyCan) cluster() (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = w.kubeconfig
 	local := server.DefaultConfig()
@@ -134,14 +134,45 @@ func (w *whyCan) client(args []string) (*rest.RESTClient, error) {
 	}
 	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: w.context})
 	config, err := loaded.ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("no cluster is known: name a kubeconfig with --kubeconfig or KUBECONFIG")
+	}
+	if err == nil && w.question.Namespace == "" && !w.allNamespaces {
+		w.question.Namespace, _, err = loaded.Namespace()
+	}
+	return config, err
+}
+
+// post sends a question to a path of the server, and reads its answer.
+func post(ctx context.Context, config *rest.Config, path string, question, answer any) error {
+	body, err := json.Marshal(question)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if q.Namespace == "" && !w.allNamespaces {
-		if q.Namespace, _, err = loaded.Namespace(); err != nil {
-			return nil, err
+	base, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return err
+	}
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, base.JoinPath(path).String(), bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	got, err := client.Do(r)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", base.Host, err)
+	}
+	defer got.Body.Close()
+	if got.StatusCode != http.StatusOK {
+		var status metav1.Status
+		if json.NewDecoder(got.Body).Decode(&status) != nil || status.Message == "" {
+			status.Message = got.Status
 		}
+		return fmt.Errorf("ask %s: %s", base.Host, status.Message)
 	}
-	config.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
-	return rest.UnversionedRESTClientFor(config)
+	return json.NewDecoder(got.Body).Decode(answer)
 }
