@@ -252,8 +252,8 @@ func wipeSystemFields(obj registry.Object) {
 	obj.SetSelfLink("")
 }
 
-// dedupOwners drops owner references that say the same twice, with a warning.
-func (c *call) dedupOwners(obj registry.Object) {
+// dedupOwners drops owner references that say the same twice, with a warning, which may say since when.
+func (c *call) dedupOwners(obj registry.Object, since string) {
 	refs := obj.GetOwnerReferences()
 	if len(refs) < 2 {
 		return
@@ -269,20 +269,24 @@ func (c *call) dedupOwners(obj registry.Object) {
 	}
 	if len(twice) > 0 {
 		obj.SetOwnerReferences(kept)
-		c.warn(".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: " +
+		c.warn(".metadata.ownerReferences contains duplicate entries" + since + "; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: " +
 			strings.Join(twice, ", "))
 	}
 }
 
-// mutate lets admission change the object, and brings it back in order.
+// mutate lets admission change the object, and brings it back in order. Of what a patch came to, nobody can say whether
+// it was admission.
 func (c *call) mutate(ctx context.Context, a *admission.Attributes) error {
+	if c.patching == "" {
+		c.dedupOwners(a.Object, "")
+	}
 	if err := c.s.admission.Mutate(ctx, a); err != nil {
 		return err
 	}
 	if c.row.Normalize != nil {
 		c.row.Normalize(a.Object)
 	}
-	c.dedupOwners(a.Object)
+	c.dedupOwners(a.Object, " after mutating admission happens")
 	return nil
 }
 
