@@ -32,7 +32,7 @@ func defaultIngressClass(objects Objects) Plugin {
 			return b.CreationTimestamp.Before(&a.CreationTimestamp)
 		})
 		if class != nil {
-			ingress.Spec.IngressClassName = &class.Name
+			ingress.Spec.IngressClassName = new(class.Name) // the class is shared
 		}
 		return nil
 	}}

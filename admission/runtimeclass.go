@@ -88,6 +88,6 @@ func giveScheduling(a *Attributes, pod *corev1.Pod, s *nodev1.Scheduling) error 
 		}
 		pod.Spec.NodeSelector[key] = value
 	}
-	pod.Spec.Tolerations = mergeTolerations(pod.Spec.Tolerations, s.Tolerations)
+	pod.Spec.Tolerations = mergeTolerations(pod.Spec.Tolerations, s.DeepCopy().Tolerations)
 	return nil
 }

@@ -61,7 +61,7 @@ func defaultStorageClass(objects Objects) Plugin {
 			return b.CreationTimestamp.Before(&a.CreationTimestamp)
 		})
 		if class != nil {
-			claim.Spec.StorageClassName = &class.Name
+			claim.Spec.StorageClassName = new(class.Name) // the class is shared
 		}
 		return nil
 	}}
