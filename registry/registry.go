@@ -66,9 +66,10 @@ func (r *Registry) Install(rows ...*Resource) {
 	}
 	for _, row := range rows {
 		gr := row.GroupResource()
-		if i := slices.Index(s.rows, s.byName[gr]); i >= 0 {
+		switch i := slices.Index(s.rows, s.byName[gr]); {
+		case i >= 0:
 			s.rows[i] = row
-		} else {
+		case !row.Hidden:
 			s.rows = append(s.rows, row)
 		}
 		s.byName[gr] = row
@@ -128,8 +129,8 @@ func (r *Registry) Rows() []*Resource { return r.now.Load().rows }
 
 // Lookup finds the row and version of a URL's group, version and plural; both are nil if there is none.
 func (r *Registry) Lookup(group, version, plural string) (*Resource, *Version) {
-	row := r.now.Load().byName[schema.GroupResource{Group: group, Resource: plural}]
-	if row == nil {
+	row := r.Resource(group, plural)
+	if row == nil || row.Hidden {
 		return nil, nil
 	}
 	for i := range row.Versions {
@@ -140,7 +141,7 @@ func (r *Registry) Lookup(group, version, plural string) (*Resource, *Version) {
 	return nil, nil
 }
 
-// Resource finds a row by group and plural; nil if there is none.
+// Resource finds a row by group and plural, be it hidden; nil if there is none.
 func (r *Registry) Resource(group, plural string) *Resource {
 	return r.now.Load().byName[schema.GroupResource{Group: group, Resource: plural}]
 }

@@ -54,6 +54,9 @@ type Resource struct {
 	// once it holds for every request that comes after.
 	Governs bool
 
+	// Hidden rows are not served; the server itself reads and keeps their objects all the same (roles, namespaces).
+	Hidden bool
+
 	// DB keeps the objects, where that is not the one that keeps all others.
 	DB *store.DB
 

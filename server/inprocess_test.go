@@ -20,7 +20,7 @@ import (
 )
 
 // startServer runs a server on a free port until the test ends.
-func startServer(t *testing.T) *Server {
+func startServer(t *testing.T, changes ...func(*Config)) *Server {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -29,6 +29,9 @@ func startServer(t *testing.T) *Server {
 	config := DefaultConfig()
 	config.DataDir, config.BindAddress, config.SecurePort = t.TempDir(), net.IPv4(127, 0, 0, 1), l.Addr().(*net.TCPAddr).Port
 	l.Close()
+	for _, change := range changes {
+		change(&config)
+	}
 	s, err := New(t.Context(), config, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -10,8 +10,8 @@ import (
 	"github.com/knarr-dev/knarr/registry"
 )
 
-// served is the table as the configuration wants it: without the versions and resources that --runtime-config turns
-// off, and with the life of Events that --event-ttl gives them.
+// served is the table as the configuration wants it: without the versions that --runtime-config turns off, the resources
+// that have no other hidden, and with the life of Events that --event-ttl gives them.
 func (c *Config) served() ([]*registry.Resource, error) {
 	rows := registry.Builtin()
 	if err := c.checkRuntime(rows); err != nil {
@@ -24,11 +24,11 @@ func (c *Config) served() ([]*registry.Resource, error) {
 			return nil, fmt.Errorf("--runtime-config: %s of %s cannot be turned off alone: objects are kept in it", hub, row.GroupResource())
 		}
 	}
-	rows = slices.DeleteFunc(rows, func(row *registry.Resource) bool {
-		row.Versions = slices.DeleteFunc(row.Versions, func(v registry.Version) bool { return !c.serves(row, v.Name) })
-		return len(row.Versions) == 0
-	})
 	for _, row := range rows {
+		off := func(v registry.Version) bool { return !c.serves(row, v.Name) }
+		if row.Hidden = !slices.ContainsFunc(row.Versions, func(v registry.Version) bool { return !off(v) }); !row.Hidden {
+			row.Versions = slices.DeleteFunc(row.Versions, off)
+		}
 		if row.TimeToLive != nil && row.Kind == "Event" {
 			row.TimeToLive = func(registry.Object) time.Duration { return c.EventTTL }
 		}

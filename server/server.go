@@ -183,6 +183,7 @@ func (s *Server) routes(v version.Info) http.Handler {
 	if s.fairness != nil {
 		s.routeFairness(r)
 	}
+	r.Get("/", s.index(r))
 	r.NotFound(s.serveAPI)
 	r.MethodNotAllowed(s.serveAPI)
 	return r

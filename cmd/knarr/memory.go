@@ -13,7 +13,7 @@ import (
 const gcPercent = 75
 
 // quietFor is how long no collection was needed before memory that a burst of work has left is given back.
-const quietFor = 2 * time.Second
+const quietFor = time.Second
 
 // keepSmall sets how memory is used, unless GOGC says otherwise, and gives back what the start, and after it each burst
 // of work, has left. Go itself returns memory over minutes.
