@@ -19,6 +19,8 @@ type Config struct {
 	ClientFor func(account string) kubernetes.Interface
 	// Metadata reads what was written when an answer was lost.
 	Metadata metadata.Interface
+	// RootCA is what pods verify the API server with, in PEM.
+	RootCA []byte
 	// Informers are shared with the other parts of the process; all are of whole resources.
 	Informers informers.SharedInformerFactory
 	// Events takes what people are told of.

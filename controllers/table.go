@@ -23,6 +23,12 @@ type Controller struct {
 // All is the table.
 func All() []Controller {
 	return []Controller{
+		{Name: "serviceaccount-controller", Account: "service-account-controller", Workers: 1, New: serviceAccountLoop,
+			Comment: "a default account in every namespace"},
+		{Name: "root-ca-certificate-publisher-controller", Account: "root-ca-cert-publisher", Workers: 1, New: rootCALoop,
+			Comment: "what pods verify the API server with, in every namespace"},
+		{Name: "clusterrole-aggregation-controller", Account: "clusterrole-aggregation-controller", Workers: 5, New: clusterRoleLoop,
+			Comment: "roles that are the sum of others"},
 		{Name: "replicaset-controller", Account: "replicaset-controller", Workers: 5, New: replicaSets,
 			Comment: "as many pods as a ReplicaSet wants"},
 	}

@@ -48,6 +48,15 @@ func Patch[T metav1.Object](ctx context.Context, t *Turn, client interface {
 	return made, err
 }
 
+// Apply applies what a controller wants of an object as the field manager of its name, whoever else has set it.
+func Apply[T metav1.Object, C any](ctx context.Context, t *Turn, client interface {
+	Apply(context.Context, C, metav1.ApplyOptions) (T, error)
+}, wanted C) (T, error) {
+	made, err := client.Apply(ctx, wanted, metav1.ApplyOptions{FieldManager: t.loop.name, Force: true})
+	t.wrote(made, made, err)
+	return made, err
+}
+
 // Delete deletes the very object that was read: one of the same name that has taken its place is left alone. One that is
 // gone already is no error.
 func Delete[T metav1.Object](ctx context.Context, t *Turn, client interface {

@@ -98,13 +98,20 @@ func (c *Config) LocalURL() string {
 func (c *Config) KubeconfigPath() string { return filepath.Join(c.DataDir, "admin.kubeconfig") }
 
 func (s *security) writeKubeconfig(c *Config) error {
-	trusted := s.pki.Authority.PEM()
-	if s.serving != s.pki.Serving {
-		foreign, _ := s.serving.PEM()
-		trusted = slices.Concat(trusted, foreign)
-	}
-	return auth.WriteKubeconfig(c.KubeconfigPath(), auth.Kubeconfig(c.LocalURL(), trusted, s.pki.Admin))
+	return auth.WriteKubeconfig(c.KubeconfigPath(), auth.Kubeconfig(c.LocalURL(), s.trusted(), s.pki.Admin))
 }
+
+// trusted is what vouches for the server to its clients.
+func (s *security) trusted() []byte {
+	if s.serving == s.pki.Serving {
+		return s.pki.Authority.PEM()
+	}
+	foreign, _ := s.serving.PEM()
+	return slices.Concat(s.pki.Authority.PEM(), foreign)
+}
+
+// RootCA is what clients verify the server with, in PEM.
+func (s *Server) RootCA() []byte { return s.security.trusted() }
 
 // tls asks clients for a certificate and leaves its judgement to authentication.
 func (s *security) tls(c *Config) *tls.Config {

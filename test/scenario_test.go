@@ -14,16 +14,19 @@ import (
 
 // TestScenarios runs the scripts in testdata, each in a namespace of its own ($NS), against one API server.
 // No controllers run: what they would do does not happen.
-func TestScenarios(t *testing.T) { runScenarios(t, "testdata") }
+func TestScenarios(t *testing.T) { runScenarios(t, "apiserver", "testdata") }
+
+// TestControllerScenarios runs scripts about what controllers do, against a whole cluster.
+func TestControllerScenarios(t *testing.T) { runScenarios(t, "up", "testdata/controllers") }
 
 // TestAdmissionScenarios runs scripts about what may be stored, on a server of their own: some set defaults for the whole
 // cluster, and some are about plugins that do not run by default.
 func TestAdmissionScenarios(t *testing.T) {
-	runScenarios(t, "testdata/admission", "--enable-admission-plugins=AlwaysPullImages,DenyServiceExternalIPs,ExtendedResourceToleration,LimitPodHardAntiAffinityTopology,NamespaceAutoProvision")
+	runScenarios(t, "apiserver", "testdata/admission", "--enable-admission-plugins=AlwaysPullImages,DenyServiceExternalIPs,ExtendedResourceToleration,LimitPodHardAntiAffinityTopology,NamespaceAutoProvision")
 }
 
-func runScenarios(t *testing.T, dir string, flags ...string) {
-	c := cluster.Start(t, "apiserver", flags...)
+func runScenarios(t *testing.T, part, dir string, flags ...string) {
+	c := cluster.Start(t, part, flags...)
 	bin := filepath.Dir(cluster.Binary(t, "kubectl"))
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,

@@ -56,6 +56,7 @@ func runControllers(ctx context.Context, s *server.Server, log *slog.Logger) err
 	defer factory.Shutdown()
 	return controllers.Run(ctx, &controllers.Config{
 		ClientFor: func(name string) kubernetes.Interface { return kubernetes.NewForConfigOrDie(within(s, account(name))) },
+		RootCA:    s.RootCA(),
 		Metadata:  meta, Informers: factory, Clock: clock.RealClock{}, Log: log,
 		Events: events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "controllers"}),
 	})
