@@ -71,6 +71,7 @@ func (c *clientCertificate) Authenticate(r *http.Request) (*registry.User, error
 	if c.good == nil || len(c.good) >= maxRemembered {
 		c.good = map[[sha256.Size]byte]goodCertificate{}
 	}
+	user = Authenticated(user) // once, not at every request
 	c.good[sum] = goodCertificate{user, pool, until}
 	return user, nil
 }

@@ -47,7 +47,7 @@ func ReadTokenFile(path string, log *slog.Logger) (TokenFile, error) {
 		if len(line) > 3 {
 			user.Groups = strings.Split(line[3], ",")
 		}
-		tokens[digest] = user
+		tokens[digest] = Authenticated(user) // once, not at every request
 	}
 	return tokens, nil
 }
