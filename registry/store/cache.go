@@ -29,7 +29,9 @@ type Store struct {
 	stats   counters
 	gaps    atomic.Int64 // in the stream, so far
 	dropped atomic.Bool  // by its DB
-	written atomic.Int64 // revision of the last write through it
+
+	complained atomic.Int64 // when a broken object was last spoken of, in Unix seconds
+	written    atomic.Int64 // revision of the last write through it
 
 	// mu is held while present changes, so that a new watcher finds present and ring at the same revision.
 	mu        sync.Mutex

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -187,6 +188,9 @@ func (s *Store) newEntry(k Key, e encoded, attrs attributes, r Revision) *Entry 
 }
 
 func (s *Store) broken(k Key, value []byte, r Revision, err error) *Entry {
-	s.db.log.Error("an object cannot be decoded", "resource", s.Resource.String(), "key", k.path(), "revision", r, "err", err)
+	// Where a key is missing, all objects are broken: one word a second will do.
+	if now, last := time.Now().Unix(), s.complained.Load(); now > last && s.complained.CompareAndSwap(last, now) {
+		s.db.log.Error("an object cannot be decoded", "resource", s.Resource.String(), "key", k.path(), "revision", r, "err", err)
+	}
 	return &Entry{Key: k, Revision: r, store: s, data: value, broken: true, attrs: packAttributes(make([]string, len(s.Fields)))}
 }
