@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 
+	"github.com/knarr-dev/knarr/admission"
 	"github.com/knarr-dev/knarr/registry"
 	"github.com/knarr-dev/knarr/registry/store"
 )
@@ -79,7 +80,8 @@ func (c *call) patchedScale(live *autoscalingv1.Scale, body []byte, o *metav1.Pa
 
 // changeScale updates the object through its Scale: next makes the wanted Scale from the live one.
 func (c *call) changeScale(o runtime.Object, next func(live *autoscalingv1.Scale) (*autoscalingv1.Scale, error)) error {
-	entry, obj, _, err := c.change(change{options: o, managed: true, next: func(_ context.Context, current *store.Entry) (registry.Object, error) {
+	shown := func(obj registry.Object) registry.Object { return c.scaleOf(obj) }
+	entry, obj, _, err := c.change(change{options: o, managed: true, shown: shown, next: func(ctx context.Context, current *store.Entry) (registry.Object, error) {
 		old, err := current.Object()
 		if err != nil {
 			return nil, err
@@ -93,15 +95,18 @@ func (c *call) changeScale(o runtime.Object, next func(live *autoscalingv1.Scale
 		if err != nil {
 			return nil, err
 		}
-		if errs := registry.ValidateScale(want); len(errs) > 0 {
-			return nil, apierrors.NewInvalid(c.sub.Kind.GroupKind(), c.Name, errs)
-		}
 		if c.patching != types.ApplyPatchType {
 			managed, err := c.manage(live, want)
 			if err != nil {
 				return nil, err
 			}
 			want = managed.(*autoscalingv1.Scale)
+		}
+		if err := c.s.admission.Mutate(ctx, c.attributes(admission.Update, want, live, o)); err != nil {
+			return nil, err
+		}
+		if errs := registry.ValidateScale(want); len(errs) > 0 {
+			return nil, apierrors.NewInvalid(c.sub.Kind.GroupKind(), c.Name, errs)
 		}
 		return c.scaled(old, want, parents)
 	}})

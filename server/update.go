@@ -100,6 +100,9 @@ type change struct {
 	options runtime.Object
 	create  bool // where there is no object, make one
 	managed bool // next has attributed the fields already (apply)
+	// shown is what admission sees of the object where that is a view of it (its Scale); then next has let admission change
+	// the new one. Nil means the object.
+	shown func(registry.Object) registry.Object
 	// next makes the complete new object, in the hub version, from the stored one (nil: there is none). It may be
 	// called several times.
 	next func(ctx context.Context, current *store.Entry) (registry.Object, error)
@@ -195,8 +198,10 @@ func (c *call) replace(ctx context.Context, ch change, current *store.Entry) (re
 		}
 	}
 	a := c.attributes(admission.Update, obj, old, ch.options)
-	if err := c.mutate(ctx, a); err != nil {
-		return nil, nil, err
+	if ch.shown == nil {
+		if err := c.mutate(ctx, a); err != nil {
+			return nil, nil, err
+		}
 	}
 	if err := w.Permit(ctx, c.sub, obj, old); err != nil {
 		return nil, nil, err
@@ -214,6 +219,9 @@ func (c *call) replace(ctx context.Context, ch change, current *store.Entry) (re
 	}
 	if err := w.SettleChange(c.sub, obj, old); err != nil {
 		return nil, finish, err
+	}
+	if ch.shown != nil {
+		a.Object, a.Old = ch.shown(obj), ch.shown(old)
 	}
 	if err := c.s.admission.Validate(ctx, a); err != nil {
 		return nil, finish, err
