@@ -56,7 +56,7 @@ func TestRuntimeConfigLeavesRowsOut(t *testing.T) {
 		}
 		for _, row := range rows {
 			for _, v := range row.Versions {
-				if row.Group == group && row.Plural == plural && v.Name == version {
+				if row.Group == group && row.Plural == plural && v.Name == version && !row.Hidden {
 					return true
 				}
 			}
