@@ -18,7 +18,7 @@ import (
 
 // TestAuthorizationScenarios runs scripts about nodes, policy files and owners.
 func TestAuthorizationScenarios(t *testing.T) {
-	runScenarios(t, "testdata/authorization", "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
+	runScenarios(t, "apiserver", "testdata/authorization", "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement",
 		"--authorization-mode=Node,RBAC,ABAC", "--authorization-policy-file=testdata/authorization/policy.jsonl")
 }
 
