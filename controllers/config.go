@@ -17,6 +17,8 @@ type Config struct {
 	// ClientFor is a client that acts as a service account of kube-system: each controller has its own, and the rights
 	// of that account only.
 	ClientFor func(account string) kubernetes.Interface
+	// MetadataFor is the same for resources of any kind, of whose objects the metadata alone are of interest.
+	MetadataFor func(account string) metadata.Interface
 	// Metadata reads what was written when an answer was lost.
 	Metadata metadata.Interface
 	// RootCA is what pods verify the API server with, in PEM.

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 )
@@ -37,6 +39,8 @@ type Loop struct {
 	// Reconcile makes the world match for t.Key. It is never run twice for a key at a time, and not before the caches have
 	// seen what it wrote the last time. After an error it is run again, later and later.
 	Reconcile func(ctx context.Context, t *Turn) error
+	// LastBackoff is how long a key that fails waits for its next turn at most; zero for upstream's 1,000 seconds.
+	LastBackoff time.Duration
 }
 
 // Watch is a kind of object whose changes concern keys.
@@ -49,9 +53,10 @@ type Watch struct {
 // Turn is one run of Reconcile.
 type Turn struct {
 	Key
-	Client kubernetes.Interface
-	Now    time.Time
-	Log    *slog.Logger
+	Client   kubernetes.Interface
+	Metadata metadata.Interface // for resources of any kind
+	Now      time.Time
+	Log      *slog.Logger
 
 	loop  *loop
 	again time.Duration
@@ -80,6 +85,7 @@ type loop struct {
 	workers int
 	config  *Config
 	client  kubernetes.Interface
+	meta    metadata.Interface
 	log     *slog.Logger
 	queue   workqueue.TypedRateLimitingInterface[Key]
 	awaited awaited
@@ -91,11 +97,12 @@ const (
 	lastBackoff  = 1000 * time.Second
 )
 
-func newLoop(name string, workers int, l Loop, client kubernetes.Interface, c *Config) *loop {
-	x := &loop{Loop: l, name: name, workers: max(workers, 1), config: c, client: client, log: c.Log.With("controller", name)}
+func newLoop(row Controller, c *Config) *loop {
+	x := &loop{Loop: row.New(c), name: row.Name, workers: max(row.Workers, 1), config: c,
+		client: c.ClientFor(row.Account), meta: c.MetadataFor(row.Account), log: c.Log.With("controller", row.Name)}
 	x.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[Key](firstBackoff, lastBackoff),
-		workqueue.TypedRateLimitingQueueConfig[Key]{Name: name, Clock: c.Clock})
+		workqueue.NewTypedItemExponentialFailureRateLimiter[Key](firstBackoff, cmp.Or(x.LastBackoff, lastBackoff)),
+		workqueue.TypedRateLimitingQueueConfig[Key]{Name: x.name, Clock: c.Clock})
 	x.awaited.init(c.Clock, x.queue.Add)
 	return x
 }
@@ -161,7 +168,7 @@ func (x *loop) next(ctx context.Context) bool {
 	if x.awaited.holds(ctx, k) {
 		return true // it comes back
 	}
-	t := &Turn{Key: k, Client: x.client, Now: x.config.Clock.Now(), Log: x.log.With("key", k.String()), loop: x}
+	t := &Turn{Key: k, Client: x.client, Metadata: x.meta, Now: x.config.Clock.Now(), Log: x.log.With("key", k.String()), loop: x}
 	err := x.reconcile(ctx, t)
 	switch {
 	case ctx.Err() != nil:

@@ -27,6 +27,8 @@ func All() []Controller {
 			Comment: "a default account in every namespace"},
 		{Name: "root-ca-certificate-publisher-controller", Account: "root-ca-cert-publisher", Workers: 1, New: rootCALoop,
 			Comment: "what pods verify the API server with, in every namespace"},
+		{Name: "namespace-controller", Account: "namespace-controller", Workers: 10, New: namespaceLoop,
+			Comment: "namespaces that are to go are emptied"},
 		{Name: "clusterrole-aggregation-controller", Account: "clusterrole-aggregation-controller", Workers: 5, New: clusterRoleLoop,
 			Comment: "roles that are the sum of others"},
 		{Name: "replicaset-controller", Account: "replicaset-controller", Workers: 5, New: replicaSets,
@@ -42,7 +44,7 @@ func Run(ctx context.Context, c *Config) error {
 	}
 	var loops []*loop
 	for _, row := range rows {
-		loops = append(loops, newLoop(row.Name, row.Workers, row.New(c), c.ClientFor(row.Account), c))
+		loops = append(loops, newLoop(row, c))
 	}
 	c.Informers.Start(ctx.Done())
 	var running sync.WaitGroup

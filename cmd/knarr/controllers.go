@@ -55,9 +55,10 @@ func runControllers(ctx context.Context, s *server.Server, log *slog.Logger) err
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trimmed))
 	defer factory.Shutdown()
 	return controllers.Run(ctx, &controllers.Config{
-		ClientFor: func(name string) kubernetes.Interface { return kubernetes.NewForConfigOrDie(within(s, account(name))) },
-		RootCA:    s.RootCA(),
-		Metadata:  meta, Informers: factory, Clock: clock.RealClock{}, Log: log,
+		ClientFor:   func(name string) kubernetes.Interface { return kubernetes.NewForConfigOrDie(within(s, account(name))) },
+		MetadataFor: func(name string) metadata.Interface { return metadata.NewForConfigOrDie(within(s, account(name))) },
+		RootCA:      s.RootCA(),
+		Metadata:    meta, Informers: factory, Clock: clock.RealClock{}, Log: log,
 		Events: events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "controllers"}),
 	})
 }
