@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 )
@@ -44,6 +45,33 @@ func claimOf[T metav1.Object](owner metav1.Object, selector labels.Selector, obj
 	return c
 }
 
+// ownersOrMatching are those whom a change of an object concerns: its controllers of a kind, before and after; whoever might
+// adopt it, if it has none.
+func ownersOrMatching(kind string, old, now metav1.Object, matching func(metav1.Object) []Key) []Key {
+	var keys []Key
+	for _, o := range []metav1.Object{old, now} {
+		if o == nil {
+			continue
+		}
+		if reference := metav1.GetControllerOfNoCopy(o); reference != nil {
+			if reference.Kind == kind {
+				keys = append(keys, Key{o.GetNamespace(), reference.Name})
+			}
+			continue
+		}
+		if now != nil {
+			keys = append(keys, matching(now)...)
+		}
+	}
+	return keys
+}
+
+// selectorMatches reports whether a selector selects an object. One that is empty or broken selects nothing.
+func selectorMatches(s *metav1.LabelSelector, o metav1.Object) bool {
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	return err == nil && !selector.Empty() && selector.Matches(labels.Set(o.GetLabels()))
+}
+
 // ownedBy is the reference that makes owner the controller of an object.
 func ownedBy(owner metav1.Object, kind metav1.TypeMeta) metav1.OwnerReference {
 	return metav1.OwnerReference{APIVersion: kind.APIVersion, Kind: kind.Kind, Name: owner.GetName(), UID: owner.GetUID(),
@@ -63,26 +91,32 @@ func releasePatch(o, owner metav1.Object) []byte {
 	return referencePatch(o, map[string]any{"$patch": "delete", "uid": owner.GetUID()})
 }
 
-// claimPods brings references of pods in line. fresh reads the owner from the API: only one that is really there, and not
-// going, may adopt.
+// claimPods brings references of pods in line.
 func claimPods(ctx context.Context, t *Turn, c claim[*corev1.Pod], owner metav1.Object, reference metav1.OwnerReference, fresh func(context.Context) (metav1.Object, error)) error {
-	pods := t.Client.CoreV1().Pods(t.Namespace)
+	return claimObjects(ctx, t, t.Client.CoreV1().Pods(t.Namespace), c, owner, reference, fresh)
+}
+
+// claimObjects brings references in line. fresh reads the owner from the API: only one that is really there, and not going,
+// may adopt.
+func claimObjects[T metav1.Object](ctx context.Context, t *Turn, client interface {
+	Patch(context.Context, string, types.PatchType, []byte, metav1.PatchOptions, ...string) (T, error)
+}, c claim[T], owner metav1.Object, reference metav1.OwnerReference, fresh func(context.Context) (metav1.Object, error)) error {
 	if len(c.adopt) > 0 {
 		now, err := fresh(ctx)
 		if err != nil {
 			return err
 		}
 		if now.GetUID() != owner.GetUID() || now.GetDeletionTimestamp() != nil {
-			return apierrors.NewConflict(corev1.Resource("pods"), owner.GetName(), errOwnerChanged)
+			return apierrors.NewConflict(schema.GroupResource{Resource: "owners"}, owner.GetName(), errOwnerChanged)
 		}
 	}
-	for _, p := range c.adopt {
-		if _, err := Patch[*corev1.Pod](ctx, t, pods, p.Name, types.StrategicMergePatchType, referencePatch(p, reference)); err != nil && !apierrors.IsNotFound(err) {
+	for _, o := range c.adopt {
+		if _, err := Patch[T](ctx, t, client, o.GetName(), types.StrategicMergePatchType, referencePatch(o, reference)); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
 	}
-	for _, p := range c.release {
-		_, err := Patch[*corev1.Pod](ctx, t, pods, p.Name, types.StrategicMergePatchType, releasePatch(p, owner))
+	for _, o := range c.release {
+		_, err := Patch[T](ctx, t, client, o.GetName(), types.StrategicMergePatchType, releasePatch(o, owner))
 		// Gone, or another by that name: there is nothing to release.
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsInvalid(err) && !apierrors.IsConflict(err) {
 			return err

@@ -46,28 +46,13 @@ func itself(old, now metav1.Object) []Key {
 // setsOf are the ReplicaSets that a change of a pod concerns: its owner, before and after; those whose labels it
 // matches, if it has none.
 func (x *replicaSet) setsOf(old, now metav1.Object) []Key {
-	var keys []Key
-	for _, o := range []metav1.Object{old, now} {
-		if o == nil {
-			continue
-		}
-		if reference := metav1.GetControllerOfNoCopy(o); reference != nil {
-			if reference.Kind == "ReplicaSet" {
-				keys = append(keys, Key{o.GetNamespace(), reference.Name})
-			}
-			continue
-		}
-		if now != nil {
-			keys = append(keys, x.matching(now)...)
-		}
-	}
-	return keys
+	return ownersOrMatching("ReplicaSet", old, now, x.matching)
 }
 
 func (x *replicaSet) matching(pod metav1.Object) (keys []Key) {
 	sets, _ := x.lister.ReplicaSets(pod.GetNamespace()).List(labels.Everything()) // a cache does not fail
 	for _, rs := range sets {
-		if selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector); err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.GetLabels())) {
+		if selectorMatches(rs.Spec.Selector, pod) {
 			keys = append(keys, KeyOf(rs))
 		}
 	}
