@@ -60,7 +60,7 @@ func (a Authorization) mode(ctx context.Context, name string) (registry.Authoriz
 	case "RBAC":
 		return a.RBAC, nil
 	case "Node":
-		return NewNode(ctx, a.Objects, a.Log)
+		return NewNode(a.Objects, a.Log)
 	case "ABAC":
 		if a.PolicyFile == "" {
 			return nil, errors.New("policies are missing: name them by --authorization-policy-file")

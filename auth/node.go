@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	operators "k8s.io/apimachinery/pkg/selection"
 
 	"github.com/knarr-dev/knarr/registry"
@@ -17,11 +19,17 @@ import (
 // config maps, claims, and what those lead to, one object at a time. Its own objects (node, lease, CSI node, resource
 // slices) it may write; the admission plugin NodeRestriction sees to it that it writes no others, where the name is not
 // known yet. The rest is the same for all nodes, and stands in the role system:node.
+//
+// The reach of nodes is followed from the first question of a node on: a cluster without nodes, and a start over many
+// pods, do not pay for it.
 type Node struct {
-	reach *reach
-	same  map[grant]bool
-	// settle waits until the reach is of what this server has written.
-	settle func(context.Context)
+	same    map[grant]bool
+	objects registry.Objects
+	log     *slog.Logger
+
+	begin    sync.Once
+	reach    *reach
+	followed []schema.GroupResource // what it goes by
 }
 
 // settler is what Objects may be able to: to wait until followers know what this server has written.
@@ -32,13 +40,13 @@ type settler interface {
 // grant is a right that all nodes have.
 type grant struct{ verb, group, resource, subresource string }
 
-// NewNode follows what the rights of nodes follow from. What cannot be read yet is logged, and gives no rights yet.
-func NewNode(ctx context.Context, objects registry.Objects, log *slog.Logger) (*Node, error) {
+// NewNode decides by these objects. What of them cannot be read yet is logged, and gives no rights yet.
+func NewNode(objects registry.Objects, log *slog.Logger) (*Node, error) {
 	rules, err := registry.NodeRules()
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{reach: newReach(), same: map[grant]bool{}, settle: func(context.Context) {}}
+	n := &Node{reach: newReach(), same: map[grant]bool{}, objects: objects, log: log}
 	for _, r := range rules {
 		for _, verb := range r.Verbs {
 			for _, group := range r.APIGroups {
@@ -49,15 +57,21 @@ func NewNode(ctx context.Context, objects registry.Objects, log *slog.Logger) (*
 			}
 		}
 	}
-	followed := n.reach.follow(ctx, objects, log)
-	if s, ok := objects.(settler); ok {
-		n.settle = func(ctx context.Context) {
-			for _, gr := range followed {
-				s.Settle(ctx, gr.Group, gr.Resource)
-			}
+	return n, nil
+}
+
+// start begins to follow. Whoever comes first is the one who waits.
+func (n *Node) start(ctx context.Context) {
+	n.begin.Do(func() { n.followed = n.reach.follow(context.WithoutCancel(ctx), n.objects, n.log) })
+}
+
+// settle waits until the reach is of what this server has written.
+func (n *Node) settle(ctx context.Context) {
+	if s, ok := n.objects.(settler); ok {
+		for _, gr := range n.followed {
+			s.Settle(ctx, gr.Group, gr.Resource)
 		}
 	}
-	return n, nil
 }
 
 // Authorize decides for nodes and has no opinion of others. A node is refused nothing because a pod has been bound to it
@@ -70,6 +84,7 @@ func (n *Node) Authorize(ctx context.Context, a registry.Attributes) (registry.D
 	case node == "":
 		return registry.NoOpinion, fmt.Sprintf("unknown node for user %q", a.User.Name), nil
 	}
+	n.start(ctx)
 	allowed, reason := n.decide(node, &a)
 	if !allowed && reason != "" {
 		n.settle(ctx)

@@ -56,10 +56,11 @@ func boundPod(node, name string, spec corev1.PodSpec) *corev1.Pod {
 func cluster(t *testing.T) (followed, *Node) {
 	t.Helper()
 	objects := followed{}
-	n, err := NewNode(t.Context(), objects, slog.New(slog.DiscardHandler))
+	n, err := NewNode(objects, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.start(t.Context())
 	objects.tell("pods", nil, boundPod("n1", "p1", corev1.PodSpec{
 		ServiceAccountName: "robot",
 		ImagePullSecrets:   []corev1.LocalObjectReference{{Name: "pull"}},
@@ -226,10 +227,11 @@ func (l *lateTelling) Settle(_ context.Context, _, plural string) {
 
 func TestAPodBoundThisMomentGivesRights(t *testing.T) {
 	objects := &lateTelling{followed: followed{}}
-	n, err := NewNode(t.Context(), objects, slog.New(slog.DiscardHandler))
+	n, err := NewNode(objects, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.start(t.Context())
 	objects.held = func() {
 		objects.held = nil
 		objects.tell("pods", nil, boundPod("n1", "p1", corev1.PodSpec{ServiceAccountName: "robot"}))
@@ -316,7 +318,7 @@ func manyPods(n int) []*corev1.Pod {
 
 // BenchmarkNodeDecision asks for a secret of the node's pods among 50,000 pods, and shows what these cost in memory.
 func BenchmarkNodeDecision(b *testing.B) {
-	n, err := NewNode(b.Context(), followed{}, slog.New(slog.DiscardHandler))
+	n, err := NewNode(followed{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}
