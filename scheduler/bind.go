@@ -1,0 +1,80 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// bind sends a pod to its node: from now on it counts there, as if it were bound. The rest goes on in the background.
+func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
+	placed := w.Pod.on(n.name)
+	s.cluster.assume(placed)
+	s.queue.promise(w, "")
+	for i, r := range w.profile.reservers {
+		if refusal := r.Reserve(c, n); refusal != nil {
+			for _, done := range w.profile.reservers[:i] {
+				done.Unreserve(placed)
+			}
+			s.cluster.removePod(placed.UID)
+			d := &Diagnosis{Nodes: 1, Refused: map[*Node]*Refusal{n: refusal}, Refusers: map[string]struct{}{refusal.Plugin: {}}}
+			s.report(ctx, w, corev1.PodReasonUnschedulable, d.Message(), new(string))
+			s.queue.refuse(w, d.Refusers)
+			return
+		}
+	}
+	said := w.reported
+	s.background.Go(func() {
+		if said != nil {
+			<-said
+		}
+		if err := s.bindNow(ctx, w.profile, placed); err != nil {
+			s.unbind(ctx, w, placed, fmt.Errorf("bind %s to %s: %w", placed.key(), n.name, err))
+			return
+		}
+		s.tell(w.profile, placed.Pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding",
+			fmt.Sprintf("Successfully assigned %s/%s to %s", placed.Namespace, placed.Name, n.name))
+	})
+}
+
+func (s *Scheduler) bindNow(ctx context.Context, profile *profile, placed *Pod) error {
+	for _, p := range profile.preparers {
+		if err := p.Prepare(ctx, placed); err != nil {
+			return err
+		}
+	}
+	return profile.binder.Bind(ctx, placed)
+}
+
+// unbind takes back what was assumed of a pod that could not be bound.
+func (s *Scheduler) unbind(ctx context.Context, w *Waiting, placed *Pod, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cluster.assumed[placed.UID] {
+		for _, r := range w.profile.reservers {
+			r.Unreserve(placed)
+		}
+		s.cluster.removePod(placed.UID)
+		s.queue.happened(&Event{Kind: PodDeleted, Pod: placed})
+	}
+	if s.queue.pods[w.UID] == w && ctx.Err() == nil {
+		s.config.Log.Warn("a pod is not bound", "err", err)
+		s.report(ctx, w, corev1.PodReasonSchedulerError, err.Error(), new(string))
+		s.queue.fail(w)
+	}
+	s.changed.Signal()
+}
+
+// defaultBinder binds by the API's own verb.
+type defaultBinder struct{ config *Config }
+
+func newDefaultBinder(config *Config, _ *Scheduler) any { return &defaultBinder{config} }
+
+func (b *defaultBinder) Bind(ctx context.Context, p *Pod) error {
+	return b.config.Client.CoreV1().Pods(p.Namespace).Bind(ctx, &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID},
+		Target:     corev1.ObjectReference{Kind: "Node", Name: p.Spec.NodeName},
+	}, metav1.CreateOptions{})
+}

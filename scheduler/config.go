@@ -1,0 +1,29 @@
+package scheduler
+
+import (
+	"log/slog"
+
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+)
+
+// Config is what the scheduler is given for one term.
+type Config struct {
+	Client kubernetes.Interface
+	// Informers are shared with the other parts of the process; all are of whole resources.
+	Informers informers.SharedInformerFactory
+	// EventsFor takes what people are told of, under a scheduler's name.
+	EventsFor func(scheduler string) events.EventRecorder
+	Clock     clock.WithTicker
+	// Random is a number below n: where preemption begins to look.
+	Random func(n int) int
+	Log    *slog.Logger
+	// SchedulerNames are the names in pods that this scheduler answers to; empty is default-scheduler alone.
+	SchedulerNames []string
+	// PercentageOfNodesToScore is how many of the nodes that will do are enough; 0 is what suits the cluster's size.
+	PercentageOfNodesToScore int
+	// FitScoring is how NodeResourcesFit likes nodes; the zero value is the least allocated best.
+	FitScoring FitScoring
+}

@@ -1,0 +1,258 @@
+package scheduler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Cycle is one look at one pod.
+type Cycle struct {
+	*Cluster
+	Pod      *Pod
+	profile  *profile
+	promises map[string][]*Waiting // of places on nodes
+	judges   []judgeOf
+	// dry says that nothing may be kept of it.
+	dry bool
+}
+
+// judgeOf is a judge and the plugin that has appointed it.
+type judgeOf struct {
+	Judge
+	plugin string
+}
+
+// Diagnosis is why no node will do.
+type Diagnosis struct {
+	Nodes      int                 // all that there are
+	Refused    map[*Node]*Refusal  // by node
+	Others     *Refusal            // of the nodes that are not in Refused; nil if all are
+	Refusers   map[string]struct{} // plugins
+	Whole      bool                // Others refused before nodes were looked at
+	PostFilter string
+}
+
+// minFeasible is how many nodes are enough in any case, minPercentage what part of them in a large cluster.
+const (
+	minFeasible   = 100
+	minPercentage = 5
+)
+
+// decide is the story: it returns the node for the cycle's pod, or why there is none.
+func (c *Cycle) decide() (*Node, *Diagnosis) {
+	nodes := c.known()
+	d := &Diagnosis{Nodes: len(nodes), Refused: map[*Node]*Refusal{}, Refusers: map[string]struct{}{}}
+	c.classOf(c.Pod)
+
+	// 1. Plugins look at the pod, and appoint judges of nodes.
+	if refusal := c.appoint(); refusal != nil {
+		d.refuseAll(refusal, true)
+		return nil, d
+	}
+
+	// 2. A node that was promised is taken if it will do.
+	if n := c.nodes[c.Pod.Status.NominatedNodeName]; n != nil && n.Node != nil {
+		if refusal := c.judge(n); refusal == nil {
+			return n, nil
+		}
+	}
+
+	// 3. Nodes are filtered, beginning where the last cycle ended, until there are enough of them.
+	feasible, refusal := c.feasible(nodes, d)
+	if refusal != nil {
+		d.refuseAll(refusal, true)
+		return nil, d
+	}
+	if len(feasible) == 0 {
+		return nil, d
+	}
+
+	// 4. The others are scored, and the best is selected: of equals, the first.
+	return feasible[c.best(feasible)], nil
+}
+
+// appoint lets the filters look at the pod.
+func (c *Cycle) appoint() *Refusal {
+	for _, f := range c.profile.filters {
+		judge, refusal := f.plugin.Filter(c)
+		if refusal != nil {
+			return refusal
+		}
+		if judge != nil {
+			c.judges = append(c.judges, judgeOf{judge, f.name})
+		}
+	}
+	return nil
+}
+
+// feasible are nodes that will do, as many as are worth scoring. The others that were looked at go into the diagnosis.
+func (c *Cycle) feasible(nodes []*Node, d *Diagnosis) ([]*Node, *Refusal) {
+	among, refusal := c.choice(nodes, d)
+	if refusal != nil || len(among) == 0 {
+		return nil, refusal
+	}
+	enough := c.profile.enough(len(among))
+	found := make([]*Node, 0, enough)
+	start, seen := c.start%len(among), 0
+	for ; seen < len(among) && len(found) < enough; seen++ {
+		n := among[(start+seen)%len(among)]
+		if refusal := c.judge(n); refusal != nil {
+			d.refuse(n, refusal)
+		} else {
+			found = append(found, n)
+		}
+	}
+	if !c.dry {
+		c.start = (c.start + seen) % len(nodes)
+	}
+	return found, nil
+}
+
+// choice is the nodes that are worth looking at: all, unless plugins name the only ones.
+func (c *Cycle) choice(nodes []*Node, d *Diagnosis) ([]*Node, *Refusal) {
+	var names []string
+	var by []string
+	for _, chooser := range c.profile.choosers {
+		chosen, limited, refusal := chooser.Choose(c)
+		if refusal != nil {
+			return nil, refusal
+		}
+		if !limited {
+			continue
+		}
+		if by == nil {
+			names = chosen
+		} else {
+			names = slices.DeleteFunc(slices.Clone(names), func(s string) bool { return !slices.Contains(chosen, s) })
+		}
+		by = append(by, chooser.name)
+	}
+	if by == nil {
+		return nodes, nil
+	}
+	var among []*Node
+	for _, name := range names {
+		if n := c.nodes[name]; n != nil && n.Node != nil {
+			among = append(among, n)
+		}
+	}
+	for _, plugin := range by {
+		d.Refusers[plugin] = struct{}{}
+	}
+	d.Others = &Refusal{Reasons: []string{fmt.Sprintf("node(s) didn't satisfy plugin(s) %v", by)}, Hopeless: true}
+	return among, nil
+}
+
+// enough is how many nodes that will do are worth scoring, of so many.
+func (p *profile) enough(nodes int) int {
+	if nodes < minFeasible {
+		return nodes
+	}
+	percentage := p.percentage
+	if percentage == 0 {
+		percentage = max(50-nodes/125, minPercentage)
+	}
+	return max(nodes*percentage/100, minFeasible)
+}
+
+// judge says whether a node will do.
+func (c *Cycle) judge(n *Node) *Refusal {
+	if len(c.promises[n.name]) > 0 {
+		return c.whatIf(n).judge()
+	}
+	return c.judgeAsIs(n)
+}
+
+func (c *Cycle) judgeAsIs(n *Node) *Refusal {
+	for i := range c.judges {
+		if refusal := c.judges[i].Judge.Judge(n); refusal != nil {
+			return refusal
+		}
+	}
+	return nil
+}
+
+// best is the index of the node with the highest sum of weighted scores.
+func (c *Cycle) best(nodes []*Node) int {
+	if len(nodes) == 1 {
+		return 0
+	}
+	totals, scores := make([]int64, len(nodes)), make([]int64, len(nodes))
+	for _, s := range c.profile.scorers {
+		clear(scores)
+		if s.Score(c, nodes, scores) {
+			for i, score := range scores {
+				totals[i] += s.weight * score
+			}
+		}
+	}
+	best := 0
+	for i, total := range totals {
+		if total > totals[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+func (d *Diagnosis) refuse(n *Node, refusal *Refusal) {
+	d.Refused[n] = refusal
+	if _, ok := d.Refusers[refusal.Plugin]; !ok {
+		d.Refusers[refusal.Plugin] = struct{}{}
+	}
+}
+
+func (d *Diagnosis) refuseAll(refusal *Refusal, whole bool) {
+	d.Others, d.Whole = refusal, whole
+	d.Refusers[refusal.Plugin] = struct{}{}
+}
+
+// of is why a node was refused.
+func (d *Diagnosis) of(n *Node) *Refusal {
+	if refusal := d.Refused[n]; refusal != nil {
+		return refusal
+	}
+	return d.Others
+}
+
+// noNodes is what is said when there is not a single node.
+const noNodes = "no nodes available to schedule pods"
+
+// Message is what people are told, in the words that tools look for.
+func (d *Diagnosis) Message() string {
+	if d.Nodes == 0 {
+		return noNodes
+	}
+	text := fmt.Sprintf("0/%d nodes are available:", d.Nodes)
+	if reasons := d.reasons(); reasons != "" {
+		text += " " + reasons + "."
+	}
+	if d.PostFilter != "" {
+		text += " " + d.PostFilter
+	}
+	return text
+}
+
+func (d *Diagnosis) reasons() string {
+	if d.Whole {
+		return strings.Join(d.Others.Reasons, ", ")
+	}
+	counts := map[string]int{}
+	for _, refusal := range d.Refused {
+		for _, reason := range refusal.Reasons {
+			counts[reason]++
+		}
+	}
+	if absent := d.Nodes - len(d.Refused); d.Others != nil && absent > 0 {
+		for _, reason := range d.Others.Reasons {
+			counts[reason] += absent
+		}
+	}
+	var texts []string
+	for reason, n := range counts {
+		texts = append(texts, fmt.Sprintf("%d %s", n, reason))
+	}
+	slices.Sort(texts)
+	return strings.Join(texts, ", ")
+}

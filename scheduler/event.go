@@ -1,0 +1,41 @@
+package scheduler
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// Kind is a set of kinds of events that may make a pod schedulable.
+type Kind uint32
+
+// The kinds of events. "Other" pods are on nodes, or about to be.
+const (
+	NodeAdded Kind = 1 << iota
+	NodeAllocatable
+	NodeLabels
+	NodeTaints // taints, and whether it is unschedulable
+	NodeOther  // conditions, annotations, declared features
+	PodAdded   // to a node
+	PodRelabeled
+	PodShrunk
+	PodDeleted // from a node, or from the nomination for one
+	SelfChanged
+	ClaimChanged
+	VolumeChanged
+	ClassChanged
+	StorageNodeChanged
+	StorageDriverChanged
+	StorageCapacityChanged
+	AttachmentChanged
+	NamespaceChanged
+
+	nodeChanges = NodeAllocatable | NodeLabels | NodeTaints | NodeOther
+)
+
+// Event is something that has happened.
+type Event struct {
+	Kind              Kind
+	OldNode, Node     *corev1.Node
+	OldPod, Pod       *Pod // of PodDeleted, Pod is the one that is gone
+	OldObject, Object runtime.Object
+}

@@ -1,0 +1,245 @@
+package scheduler
+
+import "math"
+
+// interPodAffinity brings pods near to others, and keeps them apart: as the pod itself requires and prefers, and as the
+// pods that are there already do.
+//
+// The subtle case is the first pod of a group that wants to be near its like: if no pod matches, and it would match
+// itself, any node will do.
+type interPodAffinity struct{}
+
+// nearness is numbers of pods by the values of a topology key.
+type nearness struct {
+	by   *topology
+	pods []int32
+}
+
+func newNearness(by *topology) nearness { return nearness{by, make([]int32, len(by.nodes))} }
+
+// sum adds up numbers by node.
+func (s nearness) sum(counts []int32) {
+	for slot, pods := range counts {
+		if value := s.by.of[slot]; pods != 0 && value >= 0 {
+			s.pods[value] += pods
+		}
+	}
+}
+
+// at is the number in a node's domain; false if the node lacks the key.
+func (s nearness) at(n *Node) (int32, bool) {
+	value := s.by.of[n.slot]
+	if value < 0 {
+		return 0, false
+	}
+	return s.pods[value], true
+}
+
+func (s nearness) change(n *Node, by int32) {
+	if value := s.by.of[n.slot]; value >= 0 {
+		s.pods[value] += by
+	}
+}
+
+func (*interPodAffinity) Filter(c *Cycle) (Judge, *Refusal) {
+	const plugin = "InterPodAffinity"
+	j := &affinityJudge{cycle: c, terms: c.Pod.Affinity, forbidden: map[*topology]nearness{},
+		lonely:   &Refusal{plugin, []string{"node(s) didn't match pod affinity rules"}, true},
+		crowded:  &Refusal{Plugin: plugin, Reasons: []string{"node(s) didn't match pod anti-affinity rules"}},
+		unwanted: &Refusal{Plugin: plugin, Reasons: []string{"node(s) didn't satisfy existing pods anti-affinity rules"}}}
+	if j.terms == nil {
+		j.terms = &affinity{}
+	}
+	j.gatherForbidden()
+	if len(j.terms.required) > 0 {
+		near := c.count(j.terms.required)
+		for _, t := range j.terms.required {
+			s := newNearness(c.topology(t.topologyKey))
+			s.sum(near.all)
+			j.near = append(j.near, s)
+		}
+		j.alone = allMatch(j.terms.required, c.Pod.class, c.namespaces)
+	}
+	for _, t := range j.terms.requiredAnti {
+		s := newNearness(c.topology(t.topologyKey))
+		s.sum(c.count([]*term{t}).all)
+		j.apart = append(j.apart, s)
+	}
+	if len(j.forbidden) == 0 && len(j.near) == 0 && len(j.apart) == 0 {
+		return nil, nil
+	}
+	return j, nil
+}
+
+// affinityJudge holds the numbers of pods that matter, in each domain.
+type affinityJudge struct {
+	cycle                     *Cycle
+	terms                     *affinity
+	near                      []nearness             // by required term: pods that match all of them
+	apart                     []nearness             // by required anti-affinity term: pods that match it
+	alone                     bool                   // the pod matches its own terms
+	forbidden                 map[*topology]nearness // pods that do not want this one
+	lonely, crowded, unwanted *Refusal
+}
+
+// gatherForbidden counts the pods whose anti-affinity the cycle's pod matches.
+func (j *affinityJudge) gatherForbidden() {
+	for _, h := range j.cycle.Pod.class.held {
+		if !h.forbids {
+			continue
+		}
+		s := j.forbiddenBy(h.by)
+		for value, pods := range h.where {
+			s.pods[value] += pods
+		}
+	}
+}
+
+func (j *affinityJudge) forbiddenBy(by *topology) nearness {
+	s, ok := j.forbidden[by]
+	if !ok {
+		s = newNearness(by)
+		j.forbidden[by] = s
+	}
+	return s
+}
+
+func (j *affinityJudge) Judge(n *Node) *Refusal {
+	if !j.hasCompany(n) {
+		return j.lonely
+	}
+	for _, s := range j.apart {
+		if pods, _ := s.at(n); pods > 0 {
+			return j.crowded
+		}
+	}
+	for _, s := range j.forbidden {
+		if pods, _ := s.at(n); pods > 0 {
+			return j.unwanted
+		}
+	}
+	return nil
+}
+
+// hasCompany reports that the pods are there that this one requires.
+func (j *affinityJudge) hasCompany(n *Node) bool {
+	all := true
+	for _, s := range j.near {
+		pods, ok := s.at(n)
+		if !ok {
+			return false
+		}
+		all = all && pods > 0
+	}
+	return all || j.alone && j.nobody()
+}
+
+// nobody reports that no pod anywhere matches what this one requires.
+func (j *affinityJudge) nobody() bool {
+	for _, s := range j.near {
+		for _, pods := range s.pods {
+			if pods > 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Adjust counts pods that come and go in thought.
+func (j *affinityJudge) Adjust(n *Node, p *Pod, sign int32) {
+	if allMatch(j.terms.required, p.class, j.cycle.namespaces) {
+		for _, s := range j.near {
+			s.change(n, sign)
+		}
+	}
+	for i, t := range j.terms.requiredAnti {
+		if t.matches(p.class, j.cycle.namespaces) {
+			j.apart[i].change(n, sign)
+		}
+	}
+	if p.Affinity == nil {
+		return
+	}
+	for _, t := range p.Affinity.requiredAnti {
+		if t.matches(j.cycle.Pod.class, j.cycle.namespaces) {
+			j.forbiddenBy(j.cycle.topology(t.topologyKey)).change(n, sign)
+		}
+	}
+}
+
+// Score adds up the weights of all preferences that a node's domains meet, the pod's own and those of others.
+func (*interPodAffinity) Score(c *Cycle, nodes []*Node, scores []int64) bool {
+	sums := map[*topology][]int64{}
+	at := func(by *topology) []int64 {
+		if sums[by] == nil {
+			sums[by] = make([]int64, len(by.nodes))
+		}
+		return sums[by]
+	}
+	if a := c.Pod.Affinity; a != nil {
+		for _, t := range a.preferred {
+			c.weigh(t, t.weight, at)
+		}
+		for _, t := range a.preferredAnti {
+			c.weigh(t, -t.weight, at)
+		}
+	}
+	for _, h := range c.Pod.class.held {
+		if h.forbids {
+			continue
+		}
+		sum := at(h.by)
+		for value, pods := range h.where {
+			sum[value] += h.weight * int64(pods)
+		}
+	}
+	if len(sums) == 0 {
+		return false
+	}
+	for by, sum := range sums {
+		for i, n := range nodes {
+			if value := by.of[n.slot]; value >= 0 {
+				scores[i] += sum[value]
+			}
+		}
+	}
+	stretch(scores)
+	return true
+}
+
+// weigh adds a preference's weight for each pod that it is about.
+func (c *Cycle) weigh(t *term, weight int64, at func(*topology) []int64) {
+	by := c.topology(t.topologyKey)
+	sum := at(by)
+	for slot, pods := range c.count([]*term{t}).all {
+		if value := by.of[slot]; pods != 0 && value >= 0 {
+			sum[value] += weight * int64(pods)
+		}
+	}
+}
+
+// stretch makes the lowest 0 and the highest 100.
+func stretch(scores []int64) {
+	lowest, highest := int64(math.MaxInt64), int64(math.MinInt64)
+	for _, s := range scores {
+		lowest, highest = min(lowest, s), max(highest, s)
+	}
+	for i, s := range scores {
+		scores[i] = 0
+		if highest > lowest {
+			scores[i] = int64(maxScore * (float64(s-lowest) / float64(highest-lowest)))
+		}
+	}
+}
+
+func (*interPodAffinity) WakenBy() Kind {
+	return NodeAdded | NodeLabels | PodAdded | PodDeleted | PodRelabeled | SelfChanged | NamespaceChanged
+}
+
+func (*interPodAffinity) Helps(e *Event, p *Pod) bool {
+	if e.Pod == nil || e.Kind&SelfChanged != 0 {
+		return true // other domains, or other pods that match
+	}
+	return e.Pod.Affinity != nil || p.Affinity != nil
+}

@@ -1,0 +1,105 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// preempt deletes the victims in the background. Nominations of less important pods for the node end: they will look
+// for another place.
+func (s *Scheduler) preempt(c *Cycle, chosen candidate) {
+	var victims []*Pod
+	for _, v := range chosen.victims {
+		if !v.terminating() {
+			victims = append(victims, v)
+		}
+	}
+	if len(victims) == 0 {
+		return
+	}
+	pod, profile, node := c.Pod, c.profile, chosen.node.name
+	var losers []*corev1.Pod
+	for _, w := range append([]*Waiting(nil), s.queue.promises[node]...) {
+		if w.priority() < pod.priority() {
+			s.queue.promise(w, "")
+			losers = append(losers, w.Pod.Pod)
+		}
+	}
+	s.preempting[pod.UID] = true
+	s.background.Go(func() {
+		ctx := context.Background() // what was begun is ended, also at the end of the term: the pods were chosen together
+		for _, loser := range losers {
+			status := loser.Status.DeepCopy()
+			status.NominatedNodeName = ""
+			if err := s.patchStatus(ctx, loser, status); err != nil && !apierrors.IsNotFound(err) {
+				s.config.Log.Warn("a nomination is not taken back", "err", err)
+			}
+		}
+		err := s.evictAll(ctx, profile, pod, node, victims)
+		if err != nil {
+			s.config.Log.Warn("a preemption is not complete", "pod", pod.key(), "err", err)
+		}
+		s.preempted(pod, err)
+	})
+}
+
+// evictAll deletes the victims, and the last when all others are gone: its end is what the pod waits for.
+func (s *Scheduler) evictAll(ctx context.Context, profile *profile, pod *Pod, node string, victims []*Pod) error {
+	last := len(victims) - 1
+	errs := make([]error, last)
+	var running sync.WaitGroup
+	for i, v := range victims[:last] {
+		running.Go(func() { errs[i] = s.evict(ctx, profile, pod, node, v) })
+	}
+	running.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return s.evict(ctx, profile, pod, node, victims[last])
+}
+
+// evict says why a victim has to go, and deletes it. One that is gone already is no error.
+func (s *Scheduler) evict(ctx context.Context, profile *profile, pod *Pod, node string, victim *Pod) error {
+	status := victim.Status.DeepCopy()
+	setCondition(status, &corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
+		Reason: corev1.PodReasonPreemptionByScheduler, ObservedGeneration: victim.Generation,
+		Message: profile.name + ": preempting to accommodate a higher priority pod"}, metav1.NewTime(s.config.Clock.Now()))
+	err := s.patchStatus(ctx, victim.Pod, status)
+	if err == nil {
+		err = s.config.Client.CoreV1().Pods(victim.Namespace).Delete(ctx, victim.Name, metav1.DeleteOptions{})
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("preempt %s: %w", victim.key(), err)
+	}
+	s.tell(profile, victim.Pod, pod.Pod, corev1.EventTypeNormal, "Preempted", "Preempting",
+		fmt.Sprintf("Preempted by pod %s on node %s", pod.UID, node))
+	return nil
+}
+
+// preempted opens the gate. If something went wrong, or the victims were gone before that, the pod tries again.
+func (s *Scheduler) preempted(pod *Pod, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.preempting, pod.UID)
+	w := s.queue.pods[pod.UID]
+	if w == nil {
+		return
+	}
+	switch {
+	case w.state == gated:
+		s.queue.enter(w)
+	case w.state == parked && (w.called || err != nil):
+		s.queue.requeue(w)
+	}
+	s.changed.Signal()
+}
