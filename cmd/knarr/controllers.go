@@ -39,7 +39,7 @@ func account(name string) registry.User {
 }
 
 // runControllers runs the controllers in this process until ctx ends.
-func runControllers(ctx context.Context, s *server.Server, log *slog.Logger) error {
+func runControllers(ctx context.Context, s *server.Server, factory informers.SharedInformerFactory, log *slog.Logger) error {
 	own := within(s, managers())
 	client, err := kubernetes.NewForConfig(own)
 	if err != nil {
@@ -52,8 +52,6 @@ func runControllers(ctx context.Context, s *server.Server, log *slog.Logger) err
 	events := record.NewBroadcaster(record.WithContext(ctx))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcore.EventSinkImpl{Interface: client.CoreV1().Events("")})
-	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trimmed))
-	defer factory.Shutdown()
 	return controllers.Run(ctx, &controllers.Config{
 		ClientFor:   func(name string) kubernetes.Interface { return kubernetes.NewForConfigOrDie(within(s, account(name))) },
 		MetadataFor: func(name string) metadata.Interface { return metadata.NewForConfigOrDie(within(s, account(name))) },
@@ -61,14 +59,6 @@ func runControllers(ctx context.Context, s *server.Server, log *slog.Logger) err
 		Metadata:    meta, Informers: factory, Clock: clock.RealClock{}, Log: log,
 		Events: events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "controllers"}),
 	})
-}
-
-// trimmed drops what no part looks at and what is a third of many objects.
-func trimmed(o any) (any, error) {
-	if m, ok := o.(metav1.Object); ok {
-		m.SetManagedFields(nil)
-	}
-	return o, nil
 }
 
 // keepRunning starts a part again when it ends before its time.

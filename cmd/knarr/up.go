@@ -58,7 +58,7 @@ func runCluster(ctx context.Context, config server.Config, log *slog.Logger, rea
 	working, rest := context.WithCancel(ctx)
 	defer rest()
 	parts.Go(func() {
-		keepRunning(working, "controllers", log, func(ctx context.Context) error { return runControllers(ctx, s, log) })
+		keepRunning(working, "control plane", log, func(ctx context.Context) error { return runControlPlane(ctx, s, log) })
 	})
 	ready()
 	select {
