@@ -199,13 +199,13 @@ func (c *Config) network() (registry.Network, error) {
 	}
 	n := registry.DefaultNetwork()
 	n.ServiceRanges, n.NodePorts, n.AdvertisePort = ranges, c.ServiceNodePortRange, c.SecurePort
-	n.AdvertiseAddress, err = c.advertised()
+	n.AdvertiseAddress, err = c.Advertised()
 	return n, err
 }
 
-// advertised is the address that others reach: the one configured, the one listened on, or that of the default route.
+// Advertised is the address that others reach: the one configured, the one listened on, or that of the default route.
 // A machine without any route serves itself alone.
-func (c *Config) advertised() (net.IP, error) {
+func (c *Config) Advertised() (net.IP, error) {
 	if c.AdvertiseAddress != nil {
 		return c.AdvertiseAddress, nil
 	}

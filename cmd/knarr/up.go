@@ -16,7 +16,9 @@ import (
 
 func upCommand() *cobra.Command {
 	config, logs := server.DefaultConfig(), &logging{}
-	config.EnableAdmission = []string{"NodeRestriction"} // a cluster of one's own has no reason to trust its nodes
+	config.EnableAdmission = []string{"NodeRestriction"}                          // a cluster of one's own has no reason to trust its nodes
+	config.KubeletAddressTypes = []string{"InternalIP", "ExternalIP", "Hostname"} // nobody resolves its nodes' names
+	nodes := 2
 	c := &cobra.Command{
 		Use: "up", Short: "Start a cluster in the foreground: all parts in one process", Args: cobra.NoArgs,
 		Long: `Start a cluster in the foreground: all parts in one process. Ctrl-C stops it.
@@ -27,9 +29,13 @@ Everything is kept in the data directory; the next start goes on where this one 
 			if err != nil {
 				return err
 			}
-			return runCluster(c.Context(), config, log, func() { greet(c.OutOrStdout(), &config) })
+			if nodes < 0 {
+				return fmt.Errorf("--simulated-nodes=%d: use 0 or more", nodes)
+			}
+			return runCluster(c.Context(), config, nodes, log, func() { greet(c.OutOrStdout(), &config, nodes) })
 		},
 	}
+	c.Flags().IntVar(&nodes, "simulated-nodes", nodes, "how many nodes to have that run pods without containers, as annotations of the pods say")
 	bindFlags(c.Flags(), &config)
 	logs.flags(c.Flags())
 	return c
@@ -37,7 +43,7 @@ Everything is kept in the data directory; the next start goes on where this one 
 
 // runCluster runs all parts until ctx ends. They start in order and stop in the mirrored one: the API server is there for
 // as long as anybody asks it.
-func runCluster(ctx context.Context, config server.Config, log *slog.Logger, ready func()) error {
+func runCluster(ctx context.Context, config server.Config, nodes int, log *slog.Logger, ready func()) error {
 	s, err := server.New(ctx, config, log)
 	if err != nil {
 		return err
@@ -60,7 +66,15 @@ func runCluster(ctx context.Context, config server.Config, log *slog.Logger, rea
 	parts.Go(func() {
 		keepRunning(working, "control plane", log, func(ctx context.Context) error { return runControlPlane(ctx, s, log) })
 	})
-	ready()
+	registered := make(chan struct{})
+	parts.Go(func() { runNodes(working, s, &config, nodes, log, sync.OnceFunc(func() { close(registered) })) })
+	select {
+	case <-registered:
+		ready()
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
 	select {
 	case err := <-served:
 		return err
@@ -72,7 +86,7 @@ func runCluster(ctx context.Context, config server.Config, log *slog.Logger, rea
 }
 
 // greet tells what runs where, and how to use it.
-func greet(w io.Writer, c *server.Config) {
+func greet(w io.Writer, c *server.Config, nodes int) {
 	etcd := "embedded"
 	if len(c.EtcdServers) > 0 {
 		etcd = strings.Join(c.EtcdServers, ", ")
@@ -81,6 +95,7 @@ func greet(w io.Writer, c *server.Config) {
 
   API server   %s
   etcd         %s
+  nodes        %s
 
 Use it from another terminal:
 
@@ -88,5 +103,17 @@ Use it from another terminal:
   export KUBECONFIG=%s     # for kubectl, helm and others
 
 Ctrl-C stops it; what it keeps is in %s.
-`, version, server.Release, c.LocalURL(), etcd, os.Args[0], c.KubeconfigPath(), c.DataDir)
+`, version, server.Release, c.LocalURL(), etcd, nodesText(nodes), os.Args[0], c.KubeconfigPath(), c.DataDir)
+}
+
+// nodesText names the simulated nodes.
+func nodesText(n int) string {
+	names := nodeNames(n)
+	switch {
+	case n == 0:
+		return "none"
+	case n > 3:
+		return fmt.Sprintf("%s to %s (simulated)", names[0], names[n-1])
+	}
+	return strings.Join(names, ", ") + " (simulated)"
 }

@@ -1,0 +1,111 @@
+package nodeagent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+)
+
+// beat has each node say that it is alive, once every LeasePeriod: it renews its Lease, and every five minutes its status.
+//
+// One ticker walks round the nodes, as the hand of a clock round its face: a fleet of thousands has one timer, and its
+// writes are spread evenly over the period.
+func (a *Agent) beat(ctx context.Context) error {
+	leases := make([]*coordinationv1.Lease, len(a.Nodes))
+	var renewing sync.WaitGroup
+	defer renewing.Wait()
+	renew := func(i int, round int) {
+		if !a.say(ctx) {
+			return
+		}
+		renewing.Go(func() {
+			defer a.said()
+			a.renew(ctx, i, leases)
+			if round > 0 && round%a.statusRounds() == 0 {
+				a.refresh(ctx, a.Nodes[i])
+			}
+		})
+	}
+	for i := range a.Nodes {
+		renew(i, 0)
+	}
+	step := a.LeasePeriod / beats
+	tick := a.Clock.NewTicker(step)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C():
+			renewing.Wait() // nobody renews a lease twice at a time
+			for i := n % beats; i < len(a.Nodes); i += beats {
+				renew(i, n/beats+1)
+			}
+		}
+	}
+}
+
+const (
+	// beats are how many steps the hand makes on its way round.
+	beats = 100
+	// statusPeriod is how often a node's status is written although it is the same.
+	statusPeriod = 5 * time.Minute
+)
+
+func (a *Agent) statusRounds() int { return max(1, int(statusPeriod/a.LeasePeriod)) }
+
+// renew writes a node's lease, on top of the last that was written; if that is not the newest, it looks.
+func (a *Agent) renew(ctx context.Context, i int, leases []*coordinationv1.Lease) {
+	client, name := a.Client.CoordinationV1().Leases(corev1.NamespaceNodeLease), a.Nodes[i]
+	var err error
+	if leases[i] == nil {
+		if leases[i], err = client.Get(ctx, name, metav1.GetOptions{}); apierrors.IsNotFound(err) {
+			leases[i], err = client.Create(ctx, a.lease(ctx, name), metav1.CreateOptions{})
+		} else if err == nil {
+			leases[i], err = client.Update(ctx, a.renewed(leases[i]), metav1.UpdateOptions{})
+		}
+	} else {
+		leases[i], err = client.Update(ctx, a.renewed(leases[i]), metav1.UpdateOptions{})
+	}
+	if err != nil {
+		leases[i] = nil
+		if ctx.Err() == nil {
+			a.Log.Warn("renew the lease of a node", "node", name, "err", err)
+		}
+	}
+}
+
+func (a *Agent) renewed(l *coordinationv1.Lease) *coordinationv1.Lease {
+	l = l.DeepCopy()
+	l.Spec.RenewTime = &metav1.MicroTime{Time: a.Clock.Now()}
+	l.ManagedFields = nil
+	return l
+}
+
+// lease is a node's, and goes when the node goes.
+func (a *Agent) lease(ctx context.Context, name string) *coordinationv1.Lease {
+	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: corev1.NamespaceNodeLease}, Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: &name, LeaseDurationSeconds: ptr.To(int32(max(40, 2*a.LeasePeriod/time.Second)))}}
+	if node, err := a.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{}); err == nil {
+		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: name, UID: node.UID}}
+	}
+	return a.renewed(l)
+}
+
+// refresh writes a node's status again, with the time at which it was true. A node that somebody has deleted is registered anew
+// with the agent's next start only, as upstream's.
+func (a *Agent) refresh(ctx context.Context, name string) {
+	known, err := a.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if err == nil {
+		err = a.patchNode(ctx, known, a.node(name, known.Status.NodeInfo.ContainerRuntimeVersion).Status)
+	}
+	if err != nil && ctx.Err() == nil {
+		a.Log.Warn("write the status of a node", "node", name, "err", err)
+	}
+}

@@ -1,0 +1,112 @@
+package nodeagent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+)
+
+// publish tells the API what a pod is like, if that has changed.
+func (a *Agent) publish(ctx context.Context, w *work, pod *corev1.Pod, seen *observed, ending, over bool) error {
+	old := w.status
+	if old == nil {
+		old = &pod.Status
+	}
+	status := podStatus(&reading{pod: pod, old: old, seen: seen, health: w.health, trouble: w.trouble, verdict: w.verdict,
+		ending: ending, over: over, nodeIPs: a.addresses, runtime: a.runtimeName}, metav1.NewTime(a.Clock.Now().Truncate(1e9)))
+	// What is compared is what the API has, with the agent's own last word where that is on its way: conditions of others
+	// may have changed meanwhile.
+	if equality.Semantic.DeepEqual(*old, status) {
+		return nil
+	}
+	if !a.say(ctx) {
+		return ctx.Err()
+	}
+	defer a.said()
+	body, err := statusPatch(pod, old, &status)
+	if err != nil {
+		return err
+	}
+	_, err = a.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
+	switch {
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		return nil // gone, or another pod has the name: the watch tells
+	case err != nil:
+		return fmt.Errorf("status: %w", err)
+	}
+	w.status = &status
+	return nil
+}
+
+// statusPatch is the change of the status, for this very pod.
+func statusPatch(pod *corev1.Pod, old, now *corev1.PodStatus) ([]byte, error) {
+	before, err := json.Marshal(&corev1.Pod{Status: *old})
+	if err != nil {
+		return nil, err
+	}
+	after, err := json.Marshal(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: pod.UID}, Status: *now})
+	if err != nil {
+		return nil, err
+	}
+	return strategicpatch.CreateTwoWayMergePatch(before, after, corev1.Pod{})
+}
+
+// release takes a pod that is over from the API: nothing holds its name any more, save finalizers.
+func (a *Agent) release(ctx context.Context, w *work, pod *corev1.Pod) error {
+	if !a.say(ctx) {
+		return ctx.Err()
+	}
+	defer a.said()
+	now := int64(0)
+	err := a.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &pod.UID}})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
+}
+
+// say waits until one more of the agent's pods may speak to the API: a thousand at a time would only be refused.
+func (a *Agent) say(ctx context.Context) bool {
+	select {
+	case a.voices <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (a *Agent) said() { <-a.voices }
+
+// podEvent tells people what happened to a pod.
+func (a *Agent) podEvent(pod *corev1.Pod, kind, reason, format string, args ...any) {
+	if r := a.recorders[pod.Spec.NodeName]; r != nil {
+		r.Eventf(pod, kind, reason, format, args...)
+	}
+}
+
+// containerEvent tells people what happened to a container of a pod.
+func (a *Agent) containerEvent(pod *corev1.Pod, container, kind, reason, format string, args ...any) {
+	ref := &corev1.ObjectReference{Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
+		ResourceVersion: pod.ResourceVersion, FieldPath: fieldPath(pod, container)}
+	if r := a.recorders[pod.Spec.NodeName]; r != nil {
+		r.Eventf(ref, kind, reason, format, args...)
+	}
+}
+
+// fieldPath is where a container stands in its pod.
+func fieldPath(p *corev1.Pod, name string) string {
+	for role, c := range containers(p) {
+		if c.Name == name {
+			list := [...]string{initRole: "initContainers", sidecarRole: "initContainers", regularRole: "containers", ephemeralRole: "ephemeralContainers"}[role]
+			return fmt.Sprintf("spec.%s{%s}", list, name)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,179 @@
+package nodeagent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// CreateContainer makes a container that does what its script says once it is started.
+func (s *Simulated) CreateContainer(_ context.Context, sandbox string, config *cri.ContainerConfig, _ *cri.PodSandboxConfig) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.sandboxes[sandbox]
+	if p == nil || p.stopped {
+		return "", fmt.Errorf("sandbox %s is not there", sandbox)
+	}
+	script, err := readScript(p.config.Annotations, config)
+	if err != nil {
+		return "", err
+	}
+	if script.fail == "create" {
+		return "", fmt.Errorf("the annotation %sfail of the pod says that container %s cannot be created", annotationPrefix, config.Metadata.Name)
+	}
+	c := &simulatedContainer{pod: p, script: script, ended: make(chan struct{}), status: &cri.ContainerStatus{
+		Id: s.newID(config.Metadata.Name), Metadata: config.Metadata, State: cri.ContainerState_CONTAINER_CREATED, CreatedAt: s.clock.Now().UnixNano(),
+		Image: &cri.ImageSpec{Image: config.Image.Image}, ImageRef: imageID(config.Image.Image)}}
+	p.containers = append(p.containers, c)
+	s.containers[c.status.Id] = c
+	return c.status.Id, nil
+}
+
+// StartContainer starts a container, after the time that its script takes for it.
+func (s *Simulated) StartContainer(ctx context.Context, id string) error {
+	s.mu.Lock()
+	c := s.containers[id]
+	s.mu.Unlock()
+	if c == nil {
+		return fmt.Errorf("container %s is unknown", id)
+	}
+	if c.script.fail == "start" {
+		return fmt.Errorf("the annotation %sfail of the pod says that container %s cannot be started", annotationPrefix, c.status.Metadata.Name)
+	}
+	if err := s.pass(ctx, c.script.startAfter); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.Now()
+	c.started, c.status.StartedAt, c.status.State = now, now.UnixNano(), cri.ContainerState_CONTAINER_RUNNING
+	c.messages = append(c.messages, c.script.says(c.status.Metadata.Name)...)
+	if c.script.exits {
+		c.timer = s.clock.AfterFunc(max(c.script.exitAfter, time.Millisecond), func() { s.exitByItself(c) })
+	}
+	s.tell(c, cri.ContainerEventType_CONTAINER_STARTED_EVENT)
+	return nil
+}
+
+// pass waits for a while.
+func (s *Simulated) pass(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	done := make(chan struct{})
+	timer := s.clock.AfterFunc(d, func() { close(done) })
+	defer timer.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Simulated) exitByItself(c *simulatedContainer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	reason := c.script.reason
+	if reason == "" {
+		reason = reasonOf(c.script.exitCode)
+	}
+	s.exit(c, c.script.exitCode, reason, c.script.message)
+}
+
+func reasonOf(code int32) string {
+	if code == 0 {
+		return "Completed"
+	}
+	return "Error"
+}
+
+// exit ends a running container. The runtime is locked.
+func (s *Simulated) exit(c *simulatedContainer, code int32, reason, message string) {
+	if c.status.State != cri.ContainerState_CONTAINER_RUNNING {
+		return
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	c.status.State, c.status.FinishedAt = cri.ContainerState_CONTAINER_EXITED, s.clock.Now().UnixNano()
+	c.status.ExitCode, c.status.Reason, c.status.Message = code, reason, message
+	close(c.ended)
+	s.tell(c, cri.ContainerEventType_CONTAINER_STOPPED_EVENT)
+}
+
+// StopContainer asks a container to end, and kills it when it has not after timeout seconds.
+func (s *Simulated) StopContainer(ctx context.Context, id string, timeout int64) error {
+	s.mu.Lock()
+	c := s.containers[id]
+	s.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	grace, code := time.Duration(timeout)*time.Second, c.script.stopCode
+	wait := c.script.stopAfter
+	if wait > grace {
+		wait, code = grace, 137
+	}
+	over := make(chan struct{})
+	if wait > 0 {
+		timer := s.clock.AfterFunc(wait, func() { close(over) })
+		defer timer.Stop()
+	} else {
+		close(over)
+	}
+	select {
+	case <-over:
+	case <-c.ended:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.exit(c, code, reasonOf(code), "")
+	return nil
+}
+
+// RemoveContainer forgets a container that does not run.
+func (s *Simulated) RemoveContainer(_ context.Context, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.containers[id]
+	if c == nil {
+		return nil
+	}
+	s.exit(c, 137, "Error", "")
+	delete(s.containers, id)
+	c.pod.containers = slices.DeleteFunc(c.pod.containers, func(x *simulatedContainer) bool { return x == c })
+	return nil
+}
+
+// report is the container's status, to keep.
+func (c *simulatedContainer) report() *cri.ContainerStatus {
+	s := c.status
+	return &cri.ContainerStatus{Id: s.Id, Metadata: s.Metadata, State: s.State, CreatedAt: s.CreatedAt, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
+		ExitCode: s.ExitCode, Image: s.Image, ImageRef: s.ImageRef, Reason: s.Reason, Message: s.Message}
+}
+
+// Probe answers for a container as its script says.
+func (s *Simulated) Probe(_ context.Context, _ *corev1.Pod, container, id string, kind ProbeKind, _ *corev1.Probe) (bool, string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.containers[id]
+	if c == nil || c.status.State != cri.ContainerState_CONTAINER_RUNNING {
+		return false, "container is not running", nil
+	}
+	age := s.clock.Since(c.started)
+	switch {
+	case kind != Liveness && age < c.script.readyAfter:
+		return false, fmt.Sprintf("simulated container %s is ready after %v only", container, c.script.readyAfter), nil
+	case kind == Liveness && c.script.unhealthyAfter > 0 && age >= c.script.unhealthyAfter,
+		kind == Readiness && c.script.unreadyAfter > 0 && age >= c.script.unreadyAfter:
+		return false, fmt.Sprintf("simulated container %s is unwell since %v", container, age.Truncate(time.Second)), nil
+	}
+	return true, "", nil
+}
