@@ -20,6 +20,7 @@ import (
 type claim[T metav1.Object] struct {
 	mine           []T // with those to be adopted, without those to be released
 	adopt, release []T
+	finalizers     []string // what is given to those that are adopted, and taken from those that are released
 }
 
 // claimOf sorts objects of the owner's namespace. An owner that is going adopts nothing, and nothing that is going is
@@ -78,17 +79,31 @@ func ownedBy(owner metav1.Object, kind metav1.TypeMeta) metav1.OwnerReference {
 		Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true)}
 }
 
-// referencePatch adds a controller reference to the very object that was read, or with $patch: delete takes it away.
-func referencePatch(to metav1.Object, reference any) []byte {
-	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"ownerReferences": []any{reference}, "uid": to.GetUID()}})
+// referencePatch changes the very object that was read: it adds a controller reference and finalizers.
+func referencePatch(to metav1.Object, reference metav1.OwnerReference, finalizers ...string) []byte {
+	change := map[string]any{"ownerReferences": []any{reference}, "uid": to.GetUID()}
+	if len(finalizers) > 0 {
+		change["finalizers"] = finalizers
+	}
+	return metadataPatch(change)
+}
+
+// releasePatch takes away what referencePatch added.
+func releasePatch(o, owner metav1.Object, finalizers ...string) []byte {
+	change := map[string]any{"ownerReferences": []any{map[string]any{"$patch": "delete", "uid": owner.GetUID()}}, "uid": o.GetUID()}
+	if len(finalizers) > 0 {
+		change["$deleteFromPrimitiveList/finalizers"] = finalizers
+	}
+	return metadataPatch(change)
+}
+
+// metadataPatch is a strategic merge patch of metadata.
+func metadataPatch(change map[string]any) []byte {
+	body, err := json.Marshal(map[string]any{"metadata": change})
 	if err != nil {
 		panic(err) // strings and booleans
 	}
 	return body
-}
-
-func releasePatch(o, owner metav1.Object) []byte {
-	return referencePatch(o, map[string]any{"$patch": "delete", "uid": owner.GetUID()})
 }
 
 // claimPods brings references of pods in line.
@@ -111,12 +126,12 @@ func claimObjects[T metav1.Object](ctx context.Context, t *Turn, client interfac
 		}
 	}
 	for _, o := range c.adopt {
-		if _, err := Patch[T](ctx, t, client, o.GetName(), types.StrategicMergePatchType, referencePatch(o, reference)); err != nil && !apierrors.IsNotFound(err) {
+		if _, err := Patch[T](ctx, t, client, o.GetName(), types.StrategicMergePatchType, referencePatch(o, reference, c.finalizers...)); err != nil && !apierrors.IsNotFound(err) {
 			return err
 		}
 	}
 	for _, o := range c.release {
-		_, err := Patch[T](ctx, t, client, o.GetName(), types.StrategicMergePatchType, releasePatch(o, owner))
+		_, err := Patch[T](ctx, t, client, o.GetName(), types.StrategicMergePatchType, releasePatch(o, owner, c.finalizers...))
 		// Gone, or another by that name: there is nothing to release.
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsInvalid(err) && !apierrors.IsConflict(err) {
 			return err

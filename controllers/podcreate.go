@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,20 +36,31 @@ func podPrefix(owner string) string {
 	return owner
 }
 
-// createPods creates n pods in batches that double, so that what keeps one from being created (a quota) is not asked n
-// times. In a namespace that is going nothing can be created, and nothing has to be.
+// createPods creates n pods.
 func createPods(ctx context.Context, t *Turn, owner runtime.Object, n int, make func() *corev1.Pod) error {
-	for batch := 1; n > 0; batch *= 2 {
-		batch = min(batch, n)
-		errs := eachOf(batch, func(int) error { return createPod(ctx, t, owner, make()) })
-		if errs != nil {
-			return errs
-		}
-		n -= batch
-	}
-	return nil
+	_, err := inBatches(n, func(int) error { return createPod(ctx, t, owner, make()) })
+	return err
 }
 
+// inBatches calls do for 0 to n-1, at once in batches that double, so that what keeps one from succeeding (a quota) is not
+// asked n times. It returns how many calls succeeded, and the first error of the last batch.
+func inBatches(n int, do func(i int) error) (done int, err error) {
+	for from, batch := 0, 1; from < n && err == nil; from, batch = from+batch, batch*2 {
+		batch = min(batch, n-from)
+		var failed atomic.Int32
+		err = eachOf(batch, func(i int) error {
+			err := do(from + i)
+			if err != nil {
+				failed.Add(1)
+			}
+			return err
+		})
+		done += batch - int(failed.Load())
+	}
+	return done, err
+}
+
+// createPod creates a pod. In a namespace that is going nothing can be created, and nothing has to be.
 func createPod(ctx context.Context, t *Turn, owner runtime.Object, p *corev1.Pod) error {
 	made, err := Create(ctx, t, t.Client.CoreV1().Pods(p.Namespace), p)
 	switch {

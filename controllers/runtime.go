@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,11 +37,15 @@ func KeyOf(o metav1.Object) Key { return Key{o.GetNamespace(), o.GetName()} }
 // Loop is what a controller does: whenever something changes that concerns a key, it reconciles the key.
 type Loop struct {
 	Watches []Watch
+	// Gathered are watches whose changes wait for others (see gathering), so that one turn does for all of them.
+	Gathered []Watch
 	// Reconcile makes the world match for t.Key. It is never run twice for a key at a time, and not before the caches have
 	// seen what it wrote the last time. After an error it is run again, later and later.
 	Reconcile func(ctx context.Context, t *Turn) error
 	// LastBackoff is how long a key that fails waits for its next turn at most; zero for upstream's 1,000 seconds.
 	LastBackoff time.Duration
+	// Beside is a second loop of the same controller, whose keys name objects of another kind.
+	Beside *Loop
 }
 
 // Watch is a kind of object whose changes concern keys.
@@ -97,8 +102,11 @@ const (
 	lastBackoff  = 1000 * time.Second
 )
 
-func newLoop(row Controller, c *Config) *loop {
-	x := &loop{Loop: row.New(c), name: row.Name, workers: max(row.Workers, 1), config: c,
+// gathering is how long a gathered change waits.
+const gathering = time.Second
+
+func newLoop(row Controller, l Loop, c *Config) *loop {
+	x := &loop{Loop: l, name: row.Name, workers: max(row.Workers, 1), config: c,
 		client: c.ClientFor(row.Account), meta: c.MetadataFor(row.Account), log: c.Log.With("controller", row.Name)}
 	x.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[Key](firstBackoff, cmp.Or(x.LastBackoff, lastBackoff)),
@@ -110,8 +118,12 @@ func newLoop(row Controller, c *Config) *loop {
 // run watches and works until ctx ends, and takes its handlers from the shared informers then.
 func (x *loop) run(ctx context.Context) error {
 	var synced []cache.InformerSynced
-	for _, w := range x.Watches {
-		registration, err := w.informer.AddEventHandler(x.handler(w))
+	for i, w := range slices.Concat(x.Watches, x.Gathered) {
+		after := time.Duration(0)
+		if i >= len(x.Watches) {
+			after = gathering
+		}
+		registration, err := w.informer.AddEventHandler(x.handler(w, after))
 		if err != nil {
 			return fmt.Errorf("watch for %s: %w", x.name, err)
 		}
@@ -134,11 +146,11 @@ func (x *loop) run(ctx context.Context) error {
 	return nil
 }
 
-// handler queues the keys that a change concerns, and those that have waited for it.
-func (x *loop) handler(w Watch) cache.ResourceEventHandler {
+// handler queues the keys that a change concerns after a while, and at once those that have waited for it.
+func (x *loop) handler(w Watch, after time.Duration) cache.ResourceEventHandler {
 	tell := func(old, now metav1.Object) {
 		for _, k := range w.Keys(old, now) {
-			x.queue.Add(k)
+			x.queue.AddAfter(k, after)
 		}
 		x.awaited.saw(w.Source)
 	}

@@ -35,6 +35,8 @@ func All() []Controller {
 			Comment: "pods of a Deployment's template, old ones replaced step by step"},
 		{Name: "replicaset-controller", Account: "replicaset-controller", Workers: 5, New: replicaSets,
 			Comment: "as many pods as a ReplicaSet wants"},
+		{Name: "job-controller", Account: "job-controller", Workers: 5, New: newJobs,
+			Comment: "pods that run to their end until a Job has as many successes as it wants"},
 	}
 }
 
@@ -46,7 +48,10 @@ func Run(ctx context.Context, c *Config) error {
 	}
 	var loops []*loop
 	for _, row := range rows {
-		loops = append(loops, newLoop(row, c))
+		l := row.New(c)
+		for next := &l; next != nil; next = next.Beside {
+			loops = append(loops, newLoop(row, *next, c))
+		}
 	}
 	c.Informers.Start(ctx.Done())
 	var running sync.WaitGroup
