@@ -8,29 +8,58 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	appslisters "k8s.io/client-go/listers/apps/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 )
 
-// replicaSet promises that there are as many active pods with its labels as it wants: pods that are finished or going do
-// not count. Pods that match and belong to nobody are adopted, pods that no longer match are let go. When there are too
-// many, those go first that are missed least (see doomed), where the pods of all ReplicaSets of one Deployment count as
+// replicaSets promises that there are as many active pods with its labels as each ReplicaSet wants: pods that are finished or
+// going do not count. Pods that match and belong to nobody are adopted, pods that no longer match are let go. When there are
+// too many, those go first that are missed least (see doomed), where the pods of all ReplicaSets of one Deployment count as
 // neighbours on a node.
 //
+// A ReplicationController is the same under an older name, and is treated as the ReplicaSet that it would be.
+//
 // The subtle case is what the caches have not seen yet: the runtime sees to that.
-type replicaSet struct {
-	sets   *Source
-	pods   *Source
-	lister appslisters.ReplicaSetLister
+type replicaSets struct {
+	replicaKind
+	pods *Source
 }
 
-func replicaSets(c *Config) Loop {
-	x := &replicaSet{c.Source(&appsv1.ReplicaSet{}), c.Source(&corev1.Pod{}), c.Informers.Apps().V1().ReplicaSets().Lister()}
+// replicaKind is a kind of objects that want a number of pods.
+type replicaKind struct {
+	metav1.TypeMeta
+	source *Source
+	// view is an object as a ReplicaSet. Its status alone is not shared.
+	view func(metav1.Object) *appsv1.ReplicaSet
+	// fresh reads an object from the API.
+	fresh func(context.Context, *Turn) (metav1.Object, error)
+	// tell writes the status that was found.
+	tell func(context.Context, *Turn, metav1.Object, appsv1.ReplicaSetStatus) error
+	// dropsGoing is set where the kind's status has no place for the pods that are going.
+	dropsGoing bool
+}
+
+func replicaSetLoop(c *Config) Loop {
+	return replicasOfKind(c, replicaKind{TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"},
+		source: c.Source(&appsv1.ReplicaSet{}),
+		view:   func(o metav1.Object) *appsv1.ReplicaSet { return o.(*appsv1.ReplicaSet) },
+		fresh: func(ctx context.Context, t *Turn) (metav1.Object, error) {
+			return t.Client.AppsV1().ReplicaSets(t.Namespace).Get(ctx, t.Name, metav1.GetOptions{})
+		},
+		tell: func(ctx context.Context, t *Turn, o metav1.Object, status appsv1.ReplicaSetStatus) error {
+			changed := *o.(*appsv1.ReplicaSet)
+			changed.Status = status
+			_, err := UpdateStatus(ctx, t, t.Client.AppsV1().ReplicaSets(t.Namespace), &changed)
+			return err
+		}})
+}
+
+func replicasOfKind(c *Config, kind replicaKind) Loop {
+	x := &replicaSets{kind, c.Source(&corev1.Pod{})}
 	return Loop{
-		Watches:   []Watch{{x.sets, itself}, {x.pods, x.setsOf}},
+		Watches:   []Watch{{Source: x.source, Keys: itself}, {Source: x.pods, Keys: x.ofPod}},
 		Reconcile: x.reconcile,
 	}
 }
@@ -43,76 +72,72 @@ func itself(old, now metav1.Object) []Key {
 	return []Key{KeyOf(now)}
 }
 
-// setsOf are the ReplicaSets that a change of a pod concerns: its owner, before and after; those whose labels it
-// matches, if it has none.
-func (x *replicaSet) setsOf(old, now metav1.Object) []Key {
-	return ownersOrMatching("ReplicaSet", old, now, x.matching)
+// ofPod are those that a change of a pod concerns: its owner, before and after; those whose labels it matches, if it has
+// none.
+func (x *replicaSets) ofPod(old, now metav1.Object) []Key {
+	return ownersOrMatching(x.Kind, old, now, x.matching)
 }
 
-func (x *replicaSet) matching(pod metav1.Object) (keys []Key) {
-	sets, _ := x.lister.ReplicaSets(pod.GetNamespace()).List(labels.Everything()) // a cache does not fail
-	for _, rs := range sets {
-		if selectorMatches(rs.Spec.Selector, pod) {
-			keys = append(keys, KeyOf(rs))
+func (x *replicaSets) matching(pod metav1.Object) (keys []Key) {
+	for _, o := range x.source.all(pod.GetNamespace()) {
+		if selectorMatches(x.view(o).Spec.Selector, pod) {
+			keys = append(keys, KeyOf(o))
 		}
 	}
 	return keys
 }
 
-func (x *replicaSet) reconcile(ctx context.Context, t *Turn) error {
-	rs, err := x.lister.ReplicaSets(t.Namespace).Get(t.Name)
-	if apierrors.IsNotFound(err) {
+func (x *replicaSets) reconcile(ctx context.Context, t *Turn) error {
+	o := x.source.cached(t.Key)
+	if o == nil {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
+	rs, teller := x.view(o), o.(runtime.Object)
 	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
 	if err != nil {
 		return nil // validation lets none through that would get better by itself
 	}
 	all := Claimable[*corev1.Pod](x.pods, rs)
 	// 1. Whose pods are whose?
-	reference := ownedBy(rs, metav1.TypeMeta{APIVersion: "apps/v1", Kind: "ReplicaSet"})
+	reference := ownedBy(rs, x.TypeMeta)
 	live := slices.DeleteFunc(slices.Clone(all), func(p *corev1.Pod) bool { return !isActive(p) })
 	claimed := claimOf(rs, selector, live)
-	if err := claimPods(ctx, t, claimed, rs, reference, func(ctx context.Context) (metav1.Object, error) {
-		return t.Client.AppsV1().ReplicaSets(t.Namespace).Get(ctx, rs.Name, metav1.GetOptions{})
-	}); err != nil {
+	if err := claimPods(ctx, t, claimed, rs, reference, func(ctx context.Context) (metav1.Object, error) { return x.fresh(ctx, t) }); err != nil {
 		return err
 	}
 	// 2. More of them, or fewer?
 	var problem error
 	if rs.DeletionTimestamp == nil {
-		switch surplus := len(claimed.mine) - int(ptr.Deref(rs.Spec.Replicas, 1)); {
+		switch surplus := len(claimed.mine) - int(sizeOf(rs)); {
 		case surplus < 0:
-			problem = createPods(ctx, t, rs, min(-surplus, burst), func() *corev1.Pod { return podOf(&rs.Spec.Template, rs.Namespace, rs, reference) })
+			problem = createPods(ctx, t, teller, min(-surplus, burst), func() *corev1.Pod { return podOf(&rs.Spec.Template, rs.Namespace, rs, reference) })
 		case surplus > 0:
 			order := doomed(claimed.mine, x.crowd(rs), t.Now)
-			problem = deletePods(ctx, t, rs, order[:min(surplus, burst)])
+			problem = deletePods(ctx, t, teller, order[:min(surplus, burst)])
 		}
 	}
 	// 3. What it is like now. Pods that became ready a moment ago become available by themselves.
-	going := countGoing(rs, all)
+	going := ptr.To(countGoing(rs, all))
+	if x.dropsGoing {
+		going = nil
+	}
 	status, next := replicaSetStatus(rs, claimed.mine, going, problem, t.Now)
 	if next > 0 {
 		t.Again(next)
 	}
 	if !equality.Semantic.DeepEqual(rs.Status, status) {
-		changed := rs.DeepCopy()
-		changed.Status = status
-		if _, err := UpdateStatus(ctx, t, t.Client.AppsV1().ReplicaSets(t.Namespace), changed); err != nil && problem == nil {
+		if err := x.tell(ctx, t, o, status); err != nil && problem == nil {
 			problem = err
 		}
 	}
 	return problem
 }
 
-// crowd counts, for each node, the active pods of the ReplicaSets that have the same owner.
-func (x *replicaSet) crowd(rs *appsv1.ReplicaSet) func(*corev1.Pod) int {
-	siblings := []*appsv1.ReplicaSet{rs}
+// crowd counts, for each node, the active pods of those that have the same owner.
+func (x *replicaSets) crowd(rs *appsv1.ReplicaSet) func(*corev1.Pod) int {
+	siblings := []metav1.Object{rs}
 	if owner := metav1.GetControllerOfNoCopy(rs); owner != nil {
-		siblings = Owned[*appsv1.ReplicaSet](x.sets, &metav1.ObjectMeta{UID: owner.UID})
+		siblings = Owned[metav1.Object](x.source, &metav1.ObjectMeta{UID: owner.UID})
 	}
 	nodes := map[string]int{}
 	for _, sibling := range siblings {
@@ -138,10 +163,10 @@ func countGoing(owner metav1.Object, all []*corev1.Pod) int32 {
 }
 
 // replicaSetStatus is what the pods amount to, and when it will have changed by the mere passing of time; zero is never.
-func replicaSetStatus(rs *appsv1.ReplicaSet, pods []*corev1.Pod, going int32, problem error, now time.Time) (_ appsv1.ReplicaSetStatus, next time.Duration) {
+func replicaSetStatus(rs *appsv1.ReplicaSet, pods []*corev1.Pod, going *int32, problem error, now time.Time) (_ appsv1.ReplicaSetStatus, next time.Duration) {
 	s := *rs.Status.DeepCopy()
 	s.Replicas, s.FullyLabeledReplicas, s.ReadyReplicas, s.AvailableReplicas = int32(len(pods)), 0, 0, 0
-	s.TerminatingReplicas, s.ObservedGeneration = &going, rs.Generation
+	s.TerminatingReplicas, s.ObservedGeneration = going, rs.Generation
 	template := labels.SelectorFromSet(rs.Spec.Template.Labels)
 	for _, p := range pods {
 		if template.Matches(labels.Set(p.Labels)) {

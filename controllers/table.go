@@ -33,8 +33,10 @@ func All() []Controller {
 			Comment: "roles that are the sum of others"},
 		{Name: "deployment-controller", Account: "deployment-controller", Workers: 5, New: deploymentLoop,
 			Comment: "pods of a Deployment's template, old ones replaced step by step"},
-		{Name: "replicaset-controller", Account: "replicaset-controller", Workers: 5, New: replicaSets,
+		{Name: "replicaset-controller", Account: "replicaset-controller", Workers: 5, New: replicaSetLoop,
 			Comment: "as many pods as a ReplicaSet wants"},
+		{Name: "replicationcontroller-controller", Account: "replication-controller", Workers: 5, New: replicationControllerLoop,
+			Comment: "as many pods as a ReplicationController wants"},
 		{Name: "job-controller", Account: "job-controller", Workers: 5, New: newJobs,
 			Comment: "pods that run to their end until a Job has as many successes as it wants"},
 	}
