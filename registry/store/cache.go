@@ -36,6 +36,7 @@ type Store struct {
 	// mu is held while present changes, so that a new watcher finds present and ring at the same revision.
 	mu        sync.Mutex
 	followers []func(old, new *Entry)
+	indexes   map[int]index // by the field's place in Config.Fields; made when first asked for
 	// filling is not nil while the collection is read from etcd. It is closed when that is done. What the stream brings
 	// in the meantime waits in backlog.
 	filling chan struct{}
@@ -66,7 +67,7 @@ func (p *present) count(old, new *Entry) {
 }
 
 func newStore(db *DB, c Config) *Store {
-	s := &Store{Config: c, db: db, prefix: db.root + c.Prefix + "/", fieldIndex: map[string]int{}}
+	s := &Store{Config: c, db: db, prefix: db.root + c.Prefix + "/", fieldIndex: map[string]int{}, indexes: map[int]index{}}
 	s.elem = reflect.TypeOf(c.New()).Elem()
 	s.head = envelopeHead(c.Kind)
 	if db.cipher != nil && !c.Unsealed {
@@ -128,6 +129,7 @@ func (s *Store) advance(p *present, events []*clientv3.Event) {
 		next.revision = c.revision
 		next.count(c.old, c.new)
 		s.tell(c.old, c.new)
+		s.reindex(c.old, c.new)
 		batch = append(batch, c)
 	}
 	if len(batch) == 0 {

@@ -38,7 +38,9 @@ type Config struct {
 
 // Field is a selectable field of a resource.
 type Field struct {
-	Path    string // "spec.nodeName"
-	Value   func(Object) string
-	Indexed bool // watches by this field are woken only by events with the wanted value, old or new
+	Path  string // "spec.nodeName"
+	Value func(Object) string
+	// Indexed: watches by this field are woken only by events with the wanted value, old or new; lists by it do not look at
+	// other entries.
+	Indexed bool
 }

@@ -99,6 +99,7 @@ func (s *Store) fillOnce() bool {
 	s.ring.reset(p.revision)
 	s.wakes.wakeAll() // watchers that began on the old state get 410 too
 	s.present.Store(p)
+	clear(s.indexes)
 	s.advance(p, s.backlog)
 	close(s.filling)
 	s.filling, s.backlog = nil, nil

@@ -64,6 +64,12 @@ func (s *Store) List(ctx context.Context, o ListOptions) (*List, error) {
 		return nil, err
 	}
 	f := s.newFilter(o.Selection)
+	if plan.exact == 0 && plan.limit == 0 && plan.start == "" {
+		if list := s.listThrough(&f); list != nil {
+			s.stats.lists.Add(1)
+			return list, nil
+		}
+	}
 	p, revision := s.view()
 	if plan.exact != 0 {
 		revision = plan.exact
@@ -78,6 +84,24 @@ func (s *Store) List(ctx context.Context, o ListOptions) (*List, error) {
 	}
 	s.stats.lists.Add(1)
 	return s.assemble(p, revision, f, plan), nil
+}
+
+// listThrough is the whole answer where an index leads to it; else nil.
+func (s *Store) listThrough(f *filter) *List {
+	if at, _ := s.indexFor(f); at < 0 {
+		return nil
+	}
+	s.mu.Lock()
+	p, revision := s.view()
+	entries, ok := s.through(p, f)
+	s.mu.Unlock()
+	switch {
+	case !ok:
+		return nil
+	case len(entries) == 0:
+		return &List{Revision: revision}
+	}
+	return &List{Revision: revision, Blocks: []Block{{Entries: entries}}}
 }
 
 // assemble walks the tree.

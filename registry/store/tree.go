@@ -127,6 +127,15 @@ type edit struct{ root *node }
 
 func edited(root *node) *edit { return &edit{root} }
 
+// treeOf is a tree of these entries.
+func treeOf(entries []*Entry) *node {
+	ed := edited(nil)
+	for _, e := range entries {
+		ed.set(e)
+	}
+	return ed.root
+}
+
 // own returns a node that this edit may change.
 func (ed *edit) own(n *node) *node {
 	if n.owner == ed {

@@ -95,11 +95,13 @@ func (s *Store) begin(w *Watcher, plan watchPlan) error {
 	switch plan.start {
 	case startInitial:
 		w.initial, w.after = p.root, revision
-		from, _ := w.filter.span(p.root)
-		w.rank = from
-		if p.root == nil {
+		if entries, ok := s.through(p, &w.filter); ok {
+			w.initial = treeOf(entries)
+		}
+		if w.initial == nil {
 			w.initial = new(node)
 		}
+		w.rank, _ = w.filter.span(w.initial)
 	case startNow:
 		w.after = revision
 	case startAfter:
