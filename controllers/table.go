@@ -31,6 +31,8 @@ func All() []Controller {
 			Comment: "namespaces that are to go are emptied"},
 		{Name: "clusterrole-aggregation-controller", Account: "clusterrole-aggregation-controller", Workers: 5, New: clusterRoleLoop,
 			Comment: "roles that are the sum of others"},
+		{Name: "disruption-controller", Account: "disruption-controller", Workers: 1, New: disruptionLoop,
+			Comment: "how many pods of a budget may be evicted"},
 		{Name: "deployment-controller", Account: "deployment-controller", Workers: 5, New: deploymentLoop,
 			Comment: "pods of a Deployment's template, old ones replaced step by step"},
 		{Name: "replicaset-controller", Account: "replicaset-controller", Workers: 5, New: replicaSetLoop,
