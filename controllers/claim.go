@@ -97,7 +97,7 @@ func releasePatch(o, owner metav1.Object, finalizers ...string) []byte {
 	return metadataPatch(change)
 }
 
-// metadataPatch is a strategic merge patch of metadata.
+// metadataPatch is a patch of metadata.
 func metadataPatch(change map[string]any) []byte {
 	body, err := json.Marshal(map[string]any{"metadata": change})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"sync"
 
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
@@ -21,6 +22,8 @@ type Config struct {
 	MetadataFor func(account string) metadata.Interface
 	// Metadata reads what was written when an answer was lost.
 	Metadata metadata.Interface
+	// Discovery tells what resources there are.
+	Discovery discovery.DiscoveryInterface
 	// RootCA is what pods verify the API server with, in PEM.
 	RootCA []byte
 	// Informers are shared with the other parts of the process; all are of whole resources.
@@ -32,6 +35,7 @@ type Config struct {
 	// Controllers are the names of those to run; "*" is all that are on by default, "-name" leaves one out.
 	Controllers []string
 
-	mu      sync.Mutex // guards sources
+	mu      sync.Mutex // guards the fields below
 	sources map[reflect.Type]*Source
+	all     *everything // nil if no controller is about everything
 }

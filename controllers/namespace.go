@@ -21,10 +21,13 @@ import (
 //
 // The subtle case is what does not go at once. The last pod of a namespace wakes the controller; objects that are held by
 // finalizers are looked for again, as their owners have to act.
-type namespaces struct{ namespaces, pods *Source }
+type namespaces struct {
+	namespaces, pods *Source
+	discovery        discovery.DiscoveryInterface
+}
 
 func namespaceLoop(c *Config) Loop {
-	x := &namespaces{c.Source(&corev1.Namespace{}), c.Source(&corev1.Pod{})}
+	x := &namespaces{c.Source(&corev1.Namespace{}), c.Source(&corev1.Pod{}), c.Discovery}
 	return Loop{
 		Watches:     []Watch{{x.namespaces, goingNamespace}, {x.pods, x.lostLastPod}},
 		Reconcile:   x.reconcile,
@@ -102,7 +105,7 @@ func goneAlready(err error) error {
 // empty deletes what is in a namespace and finds what is left of it.
 func (x *namespaces) empty(ctx context.Context, t *Turn, namespace *corev1.Namespace) *remnants {
 	left := newRemnants(namespace.Name)
-	resources := left.discover(t.Client.Discovery())
+	resources := left.discover(x.discovery)
 	pods := slices.IndexFunc(resources, func(r namespaced) bool { return r.GroupVersionResource == podResource() })
 	if pods >= 0 {
 		left.delete(ctx, t, resources[pods], x.grace(namespace, t.Now))

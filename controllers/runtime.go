@@ -42,6 +42,11 @@ type Loop struct {
 	// Reconcile makes the world match for t.Key. It is never run twice for a key at a time, and not before the caches have
 	// seen what it wrote the last time. After an error it is run again, later and later.
 	Reconcile func(ctx context.Context, t *Turn) error
+	// Everything is for controllers that are about all resources, also those that appear while they run. It is asked
+	// about each, and returns the keys that a change of one of its objects concerns, or nil for none of interest.
+	Everything func(*Resource) func(old, now metav1.Object) []Key
+	// First are keys that need a turn without anything having changed.
+	First []Key
 	// LastBackoff is how long a key that fails waits for its next turn at most; zero for upstream's 1,000 seconds.
 	LastBackoff time.Duration
 	// Beside is a second loop of the same controller, whose keys name objects of another kind.
@@ -73,6 +78,9 @@ func (t *Turn) Again(after time.Duration) {
 		t.again = max(after, time.Millisecond)
 	}
 }
+
+// Wake asks for a turn of another key.
+func (t *Turn) Wake(k Key) { t.loop.queue.Add(k) }
 
 // Event tells people what happened to an object.
 func (t *Turn) Event(of runtime.Object, kind, reason, format string, args ...any) {
@@ -112,6 +120,9 @@ func newLoop(row Controller, l Loop, c *Config) *loop {
 		workqueue.NewTypedItemExponentialFailureRateLimiter[Key](firstBackoff, cmp.Or(x.LastBackoff, lastBackoff)),
 		workqueue.TypedRateLimitingQueueConfig[Key]{Name: x.name, Clock: c.Clock})
 	x.awaited.init(c.Clock, x.queue.Add)
+	if x.Everything != nil {
+		c.everything()
+	}
 	return x
 }
 
@@ -130,8 +141,18 @@ func (x *loop) run(ctx context.Context) error {
 		defer w.informer.RemoveEventHandler(registration)
 		synced = append(synced, registration.HasSynced)
 	}
+	if x.Everything != nil {
+		f := x.config.all.follow(x)
+		defer x.config.all.forget(f)
+		// One resource that does not answer must not hold up the work on all others.
+		patient := x.config.Clock.Now().Add(30 * time.Second)
+		synced = append(synced, func() bool { return x.config.all.synced(f) || x.config.Clock.Now().After(patient) })
+	}
 	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
 		return ctx.Err()
+	}
+	for _, k := range x.First {
+		x.queue.Add(k)
 	}
 	var working sync.WaitGroup
 	for range x.workers {
@@ -219,6 +240,8 @@ func severity(err error) slog.Level {
 	case errors.As(err, new(*panicked)):
 		return slog.LevelError
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err), apierrors.HasStatusCause(err, "NamespaceTerminating"):
+		return slog.LevelDebug
+	case errors.Is(err, errOwnerUnseen), errors.Is(err, errNoSuchKind):
 		return slog.LevelDebug
 	}
 	return slog.LevelWarn

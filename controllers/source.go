@@ -56,6 +56,18 @@ func (c *Config) sourceOf(o metav1.Object) *Source {
 	return c.sources[reflect.TypeOf(o)]
 }
 
+// sourceOfResource is the source of a resource that some controller reads; nil if none does.
+func (c *Config) sourceOfResource(resource schema.GroupVersionResource) *Source {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sources {
+		if s.resource == resource {
+			return s
+		}
+	}
+	return nil
+}
+
 // reached reports that the informer has seen a revision.
 func (s *Source) reached(revision string) bool {
 	seen := s.informer.GetStore().LastStoreSyncResourceVersion()

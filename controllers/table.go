@@ -29,6 +29,8 @@ func All() []Controller {
 			Comment: "what pods verify the API server with, in every namespace"},
 		{Name: "namespace-controller", Account: "namespace-controller", Workers: 10, New: namespaceLoop,
 			Comment: "namespaces that are to go are emptied"},
+		{Name: "garbage-collector-controller", Account: "generic-garbage-collector", Workers: 20, New: garbageLoop,
+			Comment: "objects whose owners have gone go, too"},
 		{Name: "clusterrole-aggregation-controller", Account: "clusterrole-aggregation-controller", Workers: 5, New: clusterRoleLoop,
 			Comment: "roles that are the sum of others"},
 		{Name: "disruption-controller", Account: "disruption-controller", Workers: 1, New: disruptionLoop,
@@ -59,6 +61,9 @@ func Run(ctx context.Context, c *Config) error {
 	}
 	c.Informers.Start(ctx.Done())
 	var running sync.WaitGroup
+	if c.all != nil {
+		running.Go(func() { c.all.run(ctx) })
+	}
 	errs := make([]error, len(loops))
 	for i, l := range loops {
 		running.Go(func() { errs[i] = l.run(ctx) })

@@ -49,7 +49,7 @@ func runControllers(t *testing.T, c *cluster.Cluster, wrap func(http.RoundTrippe
 	factory := informers.NewSharedInformerFactory(client, 0)
 	go func() {
 		ended <- controllers.Run(ctx, &controllers.Config{
-			ClientFor: func(string) kubernetes.Interface { return client }, MetadataFor: func(string) metadata.Interface { return meta }, Metadata: meta, Informers: factory,
+			ClientFor: func(string) kubernetes.Interface { return client }, MetadataFor: func(string) metadata.Interface { return meta }, Metadata: meta, Discovery: client.Discovery(), Informers: factory,
 			Events: &eventrecord.FakeRecorder{}, Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler), Controllers: names,
 		})
 	}()

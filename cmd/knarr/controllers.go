@@ -55,8 +55,8 @@ func runControllers(ctx context.Context, s *server.Server, factory informers.Sha
 	return controllers.Run(ctx, &controllers.Config{
 		ClientFor:   func(name string) kubernetes.Interface { return kubernetes.NewForConfigOrDie(within(s, account(name))) },
 		MetadataFor: func(name string) metadata.Interface { return metadata.NewForConfigOrDie(within(s, account(name))) },
-		RootCA:      s.RootCA(),
-		Metadata:    meta, Informers: factory, Clock: clock.RealClock{}, Log: log,
+		RootCA:      s.RootCA(), Discovery: client.Discovery(),
+		Metadata: meta, Informers: factory, Clock: clock.RealClock{}, Log: log,
 		Events: events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "controllers"}),
 	})
 }
