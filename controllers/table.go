@@ -43,6 +43,8 @@ func All() []Controller {
 			Comment: "as many pods as a ReplicationController wants"},
 		{Name: "job-controller", Account: "job-controller", Workers: 5, New: newJobs,
 			Comment: "pods that run to their end until a Job has as many successes as it wants"},
+		{Name: "cronjob-controller", Account: "cronjob-controller", Workers: 5, New: newCronJobs,
+			Comment: "Jobs that start when a schedule says so"},
 	}
 }
 
