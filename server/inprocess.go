@@ -41,6 +41,7 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	select {
 	case <-a.begun:
 	case <-r.Context().Done():
+		a.body.Close() // nobody will read what the handler may still have to say
 		return nil, context.Cause(r.Context())
 	}
 	length := int64(-1)

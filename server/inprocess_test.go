@@ -134,6 +134,31 @@ func TestAnAnswerThatIsNotReadStopsItsHandler(t *testing.T) {
 	}
 }
 
+func TestAClientThatLeavesBeforeTheAnswerStopsItsHandler(t *testing.T) {
+	left, stopped := make(chan struct{}), make(chan error, 1)
+	late := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		<-left
+		for err := error(nil); ; {
+			if _, err = w.Write(make([]byte, 64<<10)); err != nil {
+				stopped <- err
+				return
+			}
+		}
+	})
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	r, _ := http.NewRequestWithContext(ctx, "GET", "http://within/", nil)
+	if _, err := (inProcess{handler: late}).RoundTrip(r); err == nil {
+		t.Fatal("there is an answer for somebody who has left")
+	}
+	close(left)
+	select {
+	case <-stopped:
+	case <-time.After(20 * time.Second):
+		t.Error("the handler waits for a reader who will not come")
+	}
+}
+
 func TestAHandlerThatBreaksOffIsAnError(t *testing.T) {
 	r, _ := http.NewRequestWithContext(t.Context(), "GET", "http://within/", nil)
 	answer, err := inProcess{handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
