@@ -117,8 +117,11 @@ func (q *Request) readSelectors(r *http.Request) {
 
 // verb is the request's verb as authorization and metrics name it.
 func (q *Request) verb(r *http.Request) string {
-	if q.legacyProxy {
+	switch {
+	case q.legacyProxy:
 		return "proxy"
+	case q.legacyWatch: // whatever the method: only GET will be served
+		return "watch"
 	}
 	switch r.Method {
 	case http.MethodPost:
@@ -134,7 +137,7 @@ func (q *Request) verb(r *http.Request) string {
 		return "delete"
 	case http.MethodGet, http.MethodHead:
 		switch {
-		case q.legacyWatch || (q.Name == "" && wantsWatch(r)):
+		case q.Name == "" && wantsWatch(r):
 			return "watch"
 		case q.Name == "":
 			return "list"
@@ -164,7 +167,7 @@ func (q *Request) resolve(reg *registry.Registry, method string) error {
 		return q.allow(row.Verbs, method)
 	}
 	i := slices.IndexFunc(row.Subresources, func(s registry.Subresource) bool { return s.Name == q.Subresource })
-	if i < 0 || (q.Rest != "" && q.Subresource != "proxy") {
+	if i < 0 || q.legacyWatch || (q.Rest != "" && q.Subresource != "proxy") {
 		return errNoSuchPath()
 	}
 	q.sub = &row.Subresources[i]
@@ -194,7 +197,7 @@ func (q *Request) scopeFits(row *registry.Resource) bool {
 
 // allow checks the verb against those that the door has.
 func (q *Request) allow(verbs []string, method string) error {
-	known := slices.Contains(verbs, q.Verb) && method != http.MethodHead
+	known := slices.Contains(verbs, q.Verb) && method != http.MethodHead && (!q.legacyWatch || method == http.MethodGet)
 	onAll := q.row.Namespaced && q.Namespace == "" && q.Verb != "list" && q.Verb != "watch"
 	onItem := q.Verb == "create" && q.Name != "" && q.Subresource == ""
 	if !known || onAll || onItem || (q.Name == "" && slices.Contains([]string{"update", "patch"}, q.Verb)) {
