@@ -34,9 +34,9 @@ func (s *Server) limitTime(next http.Handler) http.Handler {
 		}
 		limit := s.config.RequestTimeout
 		if strings.Contains(r.URL.RawQuery, "timeout=") {
-			asked, err := time.ParseDuration(r.URL.Query().Get("timeout"))
+			asked, err := timeoutOf(r)
 			if err != nil {
-				writeError(s.auditRefusal(w, r), r, badRequest("invalid timeout specified in the request URL - %v", err))
+				writeError(s.auditRefusal(w, r), r, err)
 				return
 			}
 			if asked > 0 {
@@ -51,6 +51,19 @@ func (s *Server) limitTime(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// timeoutOf is the time that the client gives its request; 0 if it says nothing, or does not care.
+func timeoutOf(r *http.Request) (time.Duration, error) {
+	text := r.URL.Query().Get("timeout")
+	if text == "" {
+		return 0, nil
+	}
+	asked, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, badRequest("invalid timeout specified in the request URL - %v", err)
+	}
+	return asked, nil
 }
 
 // timeIsOver reports whether a request that is no stream has had its time.
