@@ -26,7 +26,7 @@ func (c *call) watchSocket(ctx context.Context, cancel context.CancelFunc, curso
 	go func() { // ends with the connection; all that a client can say is that it leaves
 		defer cancel()
 		for {
-			if _, _, err := socket.ReadMessage(); err != nil {
+			if _, _, err := socket.NextReader(); err != nil { // what it says is passed over, not kept
 				return
 			}
 		}
