@@ -74,8 +74,9 @@ func (s *Server) openFairness(ctx context.Context) {
 		return
 	}
 	s.fairness = fairness.New(s.config.MaxInFlight + s.config.MaxMutating)
-	// What cannot be read yet will be told: until then the mandatory levels rule.
-	_ = s.fairness.Follow(ctx, objects{s.registry})
+	if err := s.fairness.Follow(ctx, objects{s.registry}); err != nil {
+		s.log.Warn("read flow schemas and priority levels; until they can be read, the mandatory ones rule", "err", err)
+	}
 }
 
 // keepFairness lets priority levels lend and borrow until ctx ends.

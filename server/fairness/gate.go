@@ -2,6 +2,7 @@ package fairness
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -38,17 +39,16 @@ func newGate(seats int, now func() time.Time) *Gate {
 	return g
 }
 
-// Follow takes the configuration from the API's objects, as it is and as it changes until ctx ends.
+// Follow takes the configuration from the API's objects, as it is and as it changes. An error tells that some could not be
+// read yet; they will be taken in once they can.
 func (g *Gate) Follow(ctx context.Context, o registry.Objects) error {
-	err := o.Follow(ctx, flowcontrolv1.GroupName, "prioritylevelconfigurations", func(old, now registry.Object) {
+	levels := o.Follow(ctx, flowcontrolv1.GroupName, "prioritylevelconfigurations", func(old, now registry.Object) {
 		follow(g, g.levels, old, now)
 	})
-	if err != nil {
-		return err
-	}
-	return o.Follow(ctx, flowcontrolv1.GroupName, "flowschemas", func(old, now registry.Object) {
+	schemas := o.Follow(ctx, flowcontrolv1.GroupName, "flowschemas", func(old, now registry.Object) {
 		follow(g, g.schemas, old, now)
 	})
+	return errors.Join(levels, schemas)
 }
 
 // follow takes in one change of one object. A new status changes nothing.
