@@ -26,8 +26,13 @@ type outlines struct {
 	names fieldNames
 }
 
-// maxOutlines bounds what is remembered of one door; beyond, it begins anew.
-const maxOutlines = 256
+const (
+	// maxOutlines bounds what is remembered of one door; beyond, it begins anew.
+	maxOutlines = 256
+	// maxOutline is the most bytes of an outline that is remembered. Templates make small ones; a large one is of an object
+	// with thousands of keys, whose like will hardly come again.
+	maxOutline = 16 << 10
+)
 
 func (o *outlines) get(d door, outline []byte) ([]byte, bool) {
 	o.mu.Lock()
@@ -37,6 +42,9 @@ func (o *outlines) get(d door, outline []byte) ([]byte, bool) {
 }
 
 func (o *outlines) put(d door, outline, owned []byte) {
+	if len(outline) > maxOutline {
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.known == nil {
