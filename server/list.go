@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -231,20 +230,23 @@ func (lw *listWriter) prepare(b store.Block) (int, error) {
 // write answers with head, the items of all blocks with sep between them, and tail; compressed if the client takes it
 // and the answer is large.
 func (lw *listWriter) write(size int, head, tail, sep []byte, l *store.List) error {
-	w := lw.c.w
+	w, body := lw.c.w, lw.writePlain
 	w.Header().Set("Content-Type", lw.format.mediaType())
-	if size < gzipFrom || !acceptsGzip(lw.c.r) {
-		w.WriteHeader(http.StatusOK)
-		return lw.writePlain(w, head, tail, sep, l)
+	if size >= gzipFrom && acceptsGzip(lw.c.r) {
+		compressed(w)
+		body = lw.writeBlocks
 	}
-	compressed(w)
 	w.WriteHeader(http.StatusOK)
-	return lw.writeBlocks(w, head, tail, sep, l)
-}
-
-func (lw *listWriter) writePlain(w io.Writer, head, tail, sep []byte, l *store.List) error {
 	out := lw.c.s.chunks.to(w)
 	defer out.free()
+	if err := body(out, head, tail, sep, l); err != nil {
+		panic(http.ErrAbortHandler) // the answer cannot be taken back: end the connection
+	}
+	out.flush() // if it fails, the client has gone
+	return nil
+}
+
+func (lw *listWriter) writePlain(out *chunks, head, tail, sep []byte, l *store.List) error {
 	out.Write(head)
 	first := true
 	for _, b := range l.Blocks {
@@ -262,14 +264,12 @@ func (lw *listWriter) writePlain(w io.Writer, head, tail, sep []byte, l *store.L
 		}
 	}
 	out.Write(tail)
-	return out.flush()
+	return nil
 }
 
 // writeBlocks writes the answer compressed, block by block, each compressed at most once while none of its objects
 // change.
-func (lw *listWriter) writeBlocks(w io.Writer, head, tail, sep []byte, l *store.List) error {
-	out := lw.c.s.chunks.to(w)
-	defer out.free()
+func (lw *listWriter) writeBlocks(out *chunks, head, tail, sep []byte, l *store.List) error {
 	z := newGzipStream(out)
 	pool := &lw.c.s.deflaters
 	z.add(pool.deflate(head))
@@ -286,7 +286,7 @@ func (lw *listWriter) writeBlocks(w io.Writer, head, tail, sep []byte, l *store.
 	}
 	z.add(pool.deflate(tail))
 	z.close()
-	return out.flush()
+	return nil
 }
 
 // pack compresses a block's items. What the gzip trailer has to know of the text stands in front.
