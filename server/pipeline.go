@@ -128,7 +128,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch err := s.serveResource(w, r, a); {
-	case err == nil || errors.Is(err, context.Canceled):
+	case err == nil, errors.Is(err, context.Canceled) && r.Context().Err() != nil: // the client has gone
 	case timeIsOver(r):
 		writeTimeout(w)
 	default:
