@@ -102,6 +102,9 @@ func (p *kms) check(ctx context.Context) error {
 	} else if err = p.follow(ctx, status); err != nil {
 		err = fmt.Errorf("kmsv2 Provider %s is not healthy, error: %w", p.name, err)
 	}
+	if ctx.Err() != nil {
+		return err // of who asked, who did not wait: it says nothing of the plugin
+	}
 	believed := believeOK
 	if err != nil {
 		believed = believeIll

@@ -63,6 +63,15 @@ func TestAPluginsKeyIsFollowedAndItsIllnessBorne(t *testing.T) {
 		t.Error("the plugin is asked for seeds that were made here")
 	}
 
+	impatient, leave := context.WithCancel(t.Context())
+	leave()
+	if err := p.askAgain(impatient); err == nil {
+		t.Error("who did not wait has learned something")
+	}
+	if err := p.check(t.Context()); err != nil {
+		t.Errorf("the plugin is taken for ill because somebody did not wait for its answer: %v", err)
+	}
+
 	plugin.SetIll(true)
 	if err := p.askAgain(t.Context()); err == nil {
 		t.Error("ill, and nobody knows")
