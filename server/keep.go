@@ -15,6 +15,7 @@ import (
 // keep makes the objects that the API server itself is responsible for, and keeps them until ctx ends. The server is
 // ready when they are there.
 func (s *Server) keep(ctx context.Context) {
+	said := ""
 	for {
 		err := s.prepare(ctx)
 		if err == nil {
@@ -23,7 +24,10 @@ func (s *Server) keep(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Error("make the objects that every cluster has", "err", err)
+		if text := err.Error(); text != said { // it is tried again every second: one word will do until there is another
+			s.log.Error("the objects that every cluster has cannot be made yet", "err", err)
+			said = text
+		}
 		select {
 		case <-ctx.Done():
 			return
