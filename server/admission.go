@@ -15,7 +15,7 @@ import (
 
 // openAdmission makes the chain of plugins that the configuration asks for.
 func (s *Server) openAdmission() (err error) {
-	host := admission.Host{Objects: objects{s.registry}, Authorizer: s.authorizer, Rows: s.registry.Rows, Now: time.Now,
+	host := admission.Host{Objects: objects{registry: s.registry}, Authorizer: s.authorizer, Rows: s.registry.Rows, Now: time.Now,
 		CreateNamespace: s.createNamespace, ChangeQuota: s.changeQuota,
 		NotReadySeconds: int64(s.config.NotReadySeconds), UnreachableSeconds: int64(s.config.UnreachableSeconds)}
 	if path := s.config.AdmissionConfig; path != "" {

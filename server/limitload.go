@@ -74,7 +74,7 @@ func (s *Server) openFairness(ctx context.Context) {
 		return
 	}
 	s.fairness = fairness.New(s.config.MaxInFlight + s.config.MaxMutating)
-	if err := s.fairness.Follow(ctx, objects{s.registry}); err != nil {
+	if err := s.fairness.Follow(ctx, objects{registry: s.registry}); err != nil {
 		s.log.Warn("read flow schemas and priority levels; until they can be read, the mandatory ones rule", "err", err)
 	}
 }

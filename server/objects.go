@@ -11,7 +11,11 @@ import (
 )
 
 // objects reads the registry's watch caches for the gates before it: auth and admission.
-type objects struct{ registry *registry.Registry }
+type objects struct {
+	registry *registry.Registry
+	// cached has what the cache does not hold taken as missing: for who asks by names that anybody can make up.
+	cached bool
+}
 
 // Get returns an object, decoded once for as long as somebody holds it.
 func (o objects) Get(ctx context.Context, group, plural, namespace, name string) (registry.Object, error) {
@@ -31,12 +35,13 @@ func (o objects) Identity(ctx context.Context, group, plural, namespace, name st
 	return entry.Identity()
 }
 
-// entry looks in the cache as it is; only what is not there is asked for once more, as fresh as etcd.
+// entry looks in the cache as it is; what is not there is asked for once more, as fresh as etcd: another server may have
+// made it a moment ago.
 func (o objects) entry(ctx context.Context, group, plural, namespace, name string) (*store.Entry, error) {
 	s := o.registry.Store(group, plural)
 	key := store.Key{Namespace: namespace, Name: name}
 	entry, err := s.Get(ctx, key, "0")
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) && !o.cached {
 		entry, err = s.Get(ctx, key, "")
 	}
 	return entry, err

@@ -89,7 +89,7 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	s.registry = registry.New(s.db, rows)
 	s.registry.Network, s.registry.ForbidPrivileged = network, !config.AllowPrivileged
 	s.registry.Tokens = s.security.issuer
-	if err = s.security.openAuthorizer(ctx, &config, objects{s.registry}, log); err != nil {
+	if err = s.security.openAuthorizer(ctx, &config, objects{registry: s.registry}, log); err != nil {
 		return nil, err
 	}
 	if err = s.security.openAuthenticator(&config, s.registry, log); err != nil {
@@ -192,7 +192,7 @@ func (s *Server) routes(v version.Info) http.Handler {
 // streams are the watches under way, so that a shutdown can end them.
 type streams struct {
 	mu     sync.Mutex
-	cancel map[*context.CancelFunc]struct{} // nil once ended
+	cancel map[*context.CancelFunc]struct{}
 	ended  bool
 }
 

@@ -28,12 +28,13 @@ func (s *security) openTokens(c *Config, r *registry.Registry, log *slog.Logger)
 		s.tokens = append(s.tokens, auth.ForAnyAudience(own, file))
 	}
 	s.accounts = auth.NewAccountTokens(auth.AccountTokensConfig{
-		Issuers: c.ServiceAccountIssuer, Audiences: own, Keys: s.accountKeys, Objects: objects{r}, Identities: objects{r},
+		Issuers: c.ServiceAccountIssuer, Audiences: own, Keys: s.accountKeys, Objects: objects{registry: r}, Identities: objects{registry: r},
 		Lookup: c.ServiceAccountLookup, NoteUse: r.NoteTokenUse, Now: time.Now,
 	})
 	s.tokens = append(s.tokens, s.accounts)
 	if c.BootstrapTokenAuth {
-		s.tokens = append(s.tokens, auth.ForAnyAudience(own, &auth.BootstrapTokens{Objects: objects{r}, Now: time.Now}))
+		secrets := objects{registry: r, cached: true}
+		s.tokens = append(s.tokens, auth.ForAnyAudience(own, &auth.BootstrapTokens{Objects: secrets, Now: time.Now}))
 	}
 	return nil
 }
