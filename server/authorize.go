@@ -37,7 +37,7 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 			a.annotate("authorization.k8s.io/reason", "internal error")
 			s.log.Error("authorization", "user", a.user.Name, "verb", attributes.Verb, "path", r.URL.Path, "err", err)
 			text := fmt.Sprintf("Internal Server Error: %q: %v", r.RequestURI, err)
-			http.Error(w, strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text), http.StatusInternalServerError)
+			http.Error(w, markup.Replace(text), http.StatusInternalServerError)
 		default:
 			a.annotate("authorization.k8s.io/decision", "forbid")
 			a.annotate("authorization.k8s.io/reason", reason)

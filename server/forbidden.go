@@ -22,7 +22,7 @@ func forbidden(a registry.Attributes, reason string) error {
 	return apierrors.NewForbidden(schema.GroupResource{Group: a.Group, Resource: a.Resource}, a.Name, errors.New(text))
 }
 
-// markup keeps what a path says from being markup to a browser that shows the sentence.
+// markup keeps what a path says from being markup to a browser that shows the refusal.
 var markup = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
 
 // refuse answers a request that is not let through, in words that no browser shall take for a page.

@@ -40,6 +40,8 @@ func (c *call) manage(live, obj registry.Object) (registry.Object, error) {
 		after.SetManagedFields(live.GetManagedFields())
 		before.SetManagedFields(nil)
 	}
+	after.SetName(live.GetName()) // for the log, should the manager find something wrong
+	after.SetNamespace(live.GetNamespace())
 	managed := m.UpdateNoErrors(before, after, name).(registry.Object)
 	obj.SetManagedFields(managed.GetManagedFields())
 	return obj, nil
