@@ -96,11 +96,6 @@ func (a *Amounts) add(b *Amounts, sign int64) {
 	}
 }
 
-func (a Amounts) clone() Amounts {
-	a.Scalars = slices.Clone(a.Scalars)
-	return a
-}
-
 func (a *Amounts) equal(b *Amounts) bool {
 	return a.CPU == b.CPU && a.Memory == b.Memory && a.Storage == b.Storage && slices.Equal(a.Scalars, b.Scalars)
 }

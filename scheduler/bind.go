@@ -19,7 +19,9 @@ func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
 				done.Unreserve(placed)
 			}
 			s.cluster.removePod(placed.UID)
-			d := &Diagnosis{Nodes: 1, Refused: map[*Node]*Refusal{n: refusal}, Refusers: map[string]struct{}{refusal.Plugin: {}}}
+			d := s.cluster.newDiagnosis()
+			d.Nodes = 1
+			d.refuse(n, refusal)
 			s.report(ctx, w, corev1.PodReasonUnschedulable, d.Message(), new(string))
 			s.queue.refuse(w, d.Refusers)
 			return

@@ -31,6 +31,8 @@ type Cluster struct {
 
 	cycle int64 // number of the cycle, the clock of what is forgotten
 	start int   // where in order the next cycle begins to look
+
+	scratch scratch
 }
 
 func newCluster() *Cluster {

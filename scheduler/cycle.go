@@ -13,6 +13,7 @@ type Cycle struct {
 	profile  *profile
 	promises map[string][]*Waiting // of places on nodes
 	judges   []judgeOf
+	thought  whatIf
 	// dry says that nothing may be kept of it.
 	dry bool
 }
@@ -26,10 +27,13 @@ type judgeOf struct {
 // Diagnosis is why no node will do.
 type Diagnosis struct {
 	Nodes      int                 // all that there are
-	Refused    map[*Node]*Refusal  // by node
+	Refused    []*Refusal          // by the nodes' slots; nil where a node was not refused by itself
 	Others     *Refusal            // of the nodes that are not in Refused; nil if all are
 	Refusers   map[string]struct{} // plugins
-	Whole      bool                // Others refused before nodes were looked at
+	last       string              // plugin that refused, so that the map is not written for each node
+	refused    int                 // nodes in Refused
+	slots      int
+	Whole      bool // Others refused before nodes were looked at
 	PostFilter string
 }
 
@@ -42,7 +46,7 @@ const (
 // decide is the story: it returns the node for the cycle's pod, or why there is none.
 func (c *Cycle) decide() (*Node, *Diagnosis) {
 	nodes := c.known()
-	d := &Diagnosis{Nodes: len(nodes), Refused: map[*Node]*Refusal{}, Refusers: map[string]struct{}{}}
+	d := c.newDiagnosis()
 	c.classOf(c.Pod)
 
 	// 1. Plugins look at the pod, and appoint judges of nodes.
@@ -93,7 +97,7 @@ func (c *Cycle) feasible(nodes []*Node, d *Diagnosis) ([]*Node, *Refusal) {
 		return nil, refusal
 	}
 	enough := c.profile.enough(len(among))
-	found := make([]*Node, 0, enough)
+	found := slices.Grow(c.scratch.found[:0], enough)
 	start, seen := c.start%len(among), 0
 	for ; seen < len(among) && len(found) < enough; seen++ {
 		n := among[(start+seen)%len(among)]
@@ -103,6 +107,7 @@ func (c *Cycle) feasible(nodes []*Node, d *Diagnosis) ([]*Node, *Refusal) {
 			found = append(found, n)
 		}
 	}
+	c.scratch.found = found
 	if !c.dry {
 		c.start = (c.start + seen) % len(nodes)
 	}
@@ -178,7 +183,7 @@ func (c *Cycle) best(nodes []*Node) int {
 	if len(nodes) == 1 {
 		return 0
 	}
-	totals, scores := make([]int64, len(nodes)), make([]int64, len(nodes))
+	totals, scores := zeroed(&c.scratch.totals, len(nodes)), zeroed(&c.scratch.scores, len(nodes))
 	for _, s := range c.profile.scorers {
 		clear(scores)
 		if s.Score(c, nodes, scores) {
@@ -196,11 +201,32 @@ func (c *Cycle) best(nodes []*Node) int {
 	return best
 }
 
+func (c *Cluster) newDiagnosis() *Diagnosis {
+	return &Diagnosis{Nodes: len(c.known()), slots: len(c.slots), Refusers: map[string]struct{}{}}
+}
+
 func (d *Diagnosis) refuse(n *Node, refusal *Refusal) {
-	d.Refused[n] = refusal
-	if _, ok := d.Refusers[refusal.Plugin]; !ok {
-		d.Refusers[refusal.Plugin] = struct{}{}
+	if d.Refused == nil {
+		d.Refused = make([]*Refusal, d.slots)
 	}
+	d.Refused[n.slot] = refusal
+	d.refused++
+	if refusal.Plugin != d.last {
+		d.Refusers[refusal.Plugin], d.last = struct{}{}, refusal.Plugin
+	}
+}
+
+// scratch is room that each cycle uses again.
+type scratch struct {
+	found          []*Node
+	totals, scores []int64
+}
+
+// zeroed is n zeroes, in room that is used again.
+func zeroed(room *[]int64, n int) []int64 {
+	*room = slices.Grow((*room)[:0], n)[:n]
+	clear(*room)
+	return *room
 }
 
 func (d *Diagnosis) refuseAll(refusal *Refusal, whole bool) {
@@ -210,8 +236,8 @@ func (d *Diagnosis) refuseAll(refusal *Refusal, whole bool) {
 
 // of is why a node was refused.
 func (d *Diagnosis) of(n *Node) *Refusal {
-	if refusal := d.Refused[n]; refusal != nil {
-		return refusal
+	if d.Refused != nil && d.Refused[n.slot] != nil {
+		return d.Refused[n.slot]
 	}
 	return d.Others
 }
@@ -239,12 +265,18 @@ func (d *Diagnosis) reasons() string {
 		return strings.Join(d.Others.Reasons, ", ")
 	}
 	counts := map[string]int{}
+	same := map[*Refusal]int{} // plugins give many nodes the same refusal
 	for _, refusal := range d.Refused {
-		for _, reason := range refusal.Reasons {
-			counts[reason]++
+		if refusal != nil {
+			same[refusal]++
 		}
 	}
-	if absent := d.Nodes - len(d.Refused); d.Others != nil && absent > 0 {
+	for refusal, n := range same {
+		for _, reason := range refusal.Reasons {
+			counts[reason] += n
+		}
+	}
+	if absent := d.Nodes - d.refused; d.Others != nil && absent > 0 {
 		for _, reason := range d.Others.Reasons {
 			counts[reason] += absent
 		}

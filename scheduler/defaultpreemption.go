@@ -92,8 +92,8 @@ func isPreempted(p *Pod) bool {
 // candidates are enough nodes that would do without some pods, beginning anywhere, and what was found about the others.
 func (d *defaultPreemption) candidates(c *Cycle, diagnosis *Diagnosis) ([]candidate, *Diagnosis) {
 	nodes := c.known()
-	tried := &Diagnosis{Nodes: len(nodes), Refused: map[*Node]*Refusal{}, Refusers: map[string]struct{}{},
-		Others: &Refusal{Plugin: "DefaultPreemption", Reasons: []string{"Preemption is not helpful for scheduling"}, Hopeless: true}}
+	tried := c.newDiagnosis()
+	tried.Others = &Refusal{"DefaultPreemption", []string{"Preemption is not helpful for scheduling"}, true}
 	var hopeful []*Node
 	for _, n := range nodes {
 		if refusal := diagnosis.of(n); !diagnosis.Whole && refusal != nil && !refusal.Hopeless {

@@ -17,13 +17,15 @@ type nearness struct {
 
 func newNearness(by *topology) nearness { return nearness{by, make([]int32, len(by.nodes))} }
 
-// sum adds up numbers by node.
-func (s nearness) sum(counts []int32) {
+// sum adds up numbers by node; it returns how many are in any domain.
+func (s nearness) sum(counts []int32) (all int32) {
 	for slot, pods := range counts {
 		if value := s.by.of[slot]; pods != 0 && value >= 0 {
 			s.pods[value] += pods
+			all += pods
 		}
 	}
+	return all
 }
 
 // at is the number in a node's domain; false if the node lacks the key.
@@ -35,10 +37,13 @@ func (s nearness) at(n *Node) (int32, bool) {
 	return s.pods[value], true
 }
 
-func (s nearness) change(n *Node, by int32) {
-	if value := s.by.of[n.slot]; value >= 0 {
-		s.pods[value] += by
+func (s nearness) change(n *Node, by int32) (changed int32) {
+	value := s.by.of[n.slot]
+	if value < 0 {
+		return 0
 	}
+	s.pods[value] += by
+	return by
 }
 
 func (*interPodAffinity) Filter(c *Cycle) (Judge, *Refusal) {
@@ -55,7 +60,7 @@ func (*interPodAffinity) Filter(c *Cycle) (Judge, *Refusal) {
 		near := c.count(j.terms.required)
 		for _, t := range j.terms.required {
 			s := newNearness(c.topology(t.topologyKey))
-			s.sum(near.all)
+			j.company += s.sum(near.all)
 			j.near = append(j.near, s)
 		}
 		j.alone = allMatch(j.terms.required, c.Pod.class, c.namespaces)
@@ -78,6 +83,7 @@ type affinityJudge struct {
 	near                      []nearness             // by required term: pods that match all of them
 	apart                     []nearness             // by required anti-affinity term: pods that match it
 	alone                     bool                   // the pod matches its own terms
+	company                   int32                  // pods that match all required terms, once for each term
 	forbidden                 map[*topology]nearness // pods that do not want this one
 	lonely, crowded, unwanted *Refusal
 }
@@ -131,26 +137,14 @@ func (j *affinityJudge) hasCompany(n *Node) bool {
 		}
 		all = all && pods > 0
 	}
-	return all || j.alone && j.nobody()
-}
-
-// nobody reports that no pod anywhere matches what this one requires.
-func (j *affinityJudge) nobody() bool {
-	for _, s := range j.near {
-		for _, pods := range s.pods {
-			if pods > 0 {
-				return false
-			}
-		}
-	}
-	return true
+	return all || j.alone && j.company == 0
 }
 
 // Adjust counts pods that come and go in thought.
 func (j *affinityJudge) Adjust(n *Node, p *Pod, sign int32) {
 	if allMatch(j.terms.required, p.class, j.cycle.namespaces) {
 		for _, s := range j.near {
-			s.change(n, sign)
+			j.company += s.change(n, sign)
 		}
 	}
 	for i, t := range j.terms.requiredAnti {

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -90,13 +91,15 @@ func (n *Node) count(p *Pod, sign int64) {
 	}
 }
 
-// clone is a node whose pods may be changed in thought.
-func (n *Node) clone() *Node {
-	c := *n
-	c.Pods, c.Ports, c.Requested = slices.Clone(n.Pods), slices.Clone(n.Ports), n.Requested.clone()
-	c.claims = make(map[string]int, len(n.claims))
-	for k, v := range n.claims {
-		c.claims[k] = v
+// copyFrom makes n a copy of a node, whose pods may be changed in thought. What n has kept its lists in is used again.
+func (n *Node) copyFrom(o *Node) {
+	pods, ports, scalars, claims := n.Pods[:0], n.Ports[:0], n.Requested.Scalars[:0], n.claims
+	*n = *o
+	n.Pods, n.Ports = append(pods, o.Pods...), append(ports, o.Ports...)
+	n.Requested.Scalars = append(scalars, o.Requested.Scalars...)
+	clear(claims)
+	if n.claims = claims; len(o.claims) > 0 && n.claims == nil {
+		n.claims = map[string]int{}
 	}
-	return &c
+	maps.Copy(n.claims, o.claims)
 }

@@ -54,7 +54,7 @@ const maxTallies = 256
 
 // classOf is the pod's class.
 func (c *Cluster) classOf(p *Pod) *class {
-	if p.class != nil && c.classes[p.labelKey] == p.class {
+	if p.class != nil && p.class.pods > 0 { // a class without pods may have been forgotten
 		return p.class
 	}
 	k := c.classes[p.labelKey]

@@ -4,7 +4,7 @@ package scheduler
 // its opposite at the end, so that one overlay at a time costs no copy of what they have counted.
 type whatIf struct {
 	cycle *Cycle
-	node  *Node
+	node  Node
 	done  []step
 }
 
@@ -13,7 +13,13 @@ type step struct {
 	sign int32
 }
 
-func (c *Cycle) whatIf(n *Node) *whatIf { return &whatIf{cycle: c, node: n.clone()} }
+// whatIf begins to think about a node. There is one thought at a time in a cycle: it ends with undo.
+func (c *Cycle) whatIf(n *Node) *whatIf {
+	w := &c.thought
+	w.cycle, w.done = c, w.done[:0]
+	w.node.copyFrom(n)
+	return w
+}
 
 func (w *whatIf) add(p *Pod)    { w.do(p, 1) }
 func (w *whatIf) remove(p *Pod) { w.do(p, -1) }
@@ -32,7 +38,7 @@ func (w *whatIf) step(p *Pod, sign int32) {
 	}
 	for i := range w.cycle.judges {
 		if a, ok := w.cycle.judges[i].Judge.(Adjuster); ok {
-			a.Adjust(w.node, p, sign)
+			a.Adjust(&w.node, p, sign)
 		}
 	}
 }
@@ -47,13 +53,13 @@ func (w *whatIf) judge() *Refusal {
 		}
 	}
 	if len(w.done) > before {
-		refusal := w.cycle.judgeAsIs(w.node)
+		refusal := w.cycle.judgeAsIs(&w.node)
 		w.undoTo(before)
 		if refusal != nil {
 			return refusal
 		}
 	}
-	return w.cycle.judgeAsIs(w.node)
+	return w.cycle.judgeAsIs(&w.node)
 }
 
 // undo leaves the cycle as it was.
