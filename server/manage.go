@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/knarr-dev/knarr/registry"
@@ -30,7 +29,7 @@ func (c *call) manage(live, obj registry.Object) (registry.Object, error) {
 		return m.UpdateNoErrors(shallowCopy(live), obj, name).(registry.Object), nil
 	}
 	before, after := shallowCopy(live), shallowCopy(obj)
-	same := trim(reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem())
+	same := c.s.trimmer.trim(reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem())
 	if same && (len(obj.GetManagedFields()) == 0 || sameManagers(live, obj)) {
 		obj.SetManagedFields(live.GetManagedFields())
 		return obj, nil
@@ -95,89 +94,4 @@ func ownedBy(manager string, c *call, owned []byte) []metav1.ManagedFieldsEntry 
 	fields.SetRawBytes(owned)
 	return []metav1.ManagedFieldsEntry{{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate,
 		APIVersion: groupVersion(c.row.Group, c.version.Name), Time: &now, FieldsType: "FieldsV1", FieldsV1: fields, Subresource: c.Subresource}}
-}
-
-// trim clears in both structs what is equal in them, down through structs that stand in place, and reports whether
-// nothing else is left. Identity and managedFields are kept: the field manager reads them.
-func trim(a, b reflect.Value) (same bool) {
-	same = true
-	t := a.Type()
-	for i := range t.NumField() {
-		f, x, y := t.Field(i), a.Field(i), b.Field(i)
-		switch {
-		case f.Name == "TypeMeta", f.Name == "UID", f.Name == "ManagedFields", f.Name == "ResourceVersion":
-		case f.Type.Kind() == reflect.Struct && transparent(f.Type):
-			same = trim(x, y) && same
-		case alike(x, y):
-			x.SetZero()
-			y.SetZero()
-		default:
-			same = false
-		}
-	}
-	return same
-}
-
-// alike reports whether two values of one type are the same on the wire. Quantities and times are compared by what they
-// show, not by how they are kept: those that were decoded from different formats differ in that.
-func alike(x, y reflect.Value) bool {
-	switch x.Kind() {
-	case reflect.Pointer:
-		return x.IsNil() == y.IsNil() && (x.IsNil() || alike(x.Elem(), y.Elem()))
-	case reflect.Slice:
-		if x.IsNil() != y.IsNil() || x.Len() != y.Len() {
-			return false
-		}
-		for i := range x.Len() {
-			if !alike(x.Index(i), y.Index(i)) {
-				return false
-			}
-		}
-		return true
-	case reflect.Map:
-		if x.IsNil() != y.IsNil() || x.Len() != y.Len() {
-			return false
-		}
-		for it := x.MapRange(); it.Next(); {
-			if other := y.MapIndex(it.Key()); !other.IsValid() || !alike(it.Value(), other) {
-				return false
-			}
-		}
-		return true
-	case reflect.Struct:
-		return alikeStructs(x, y)
-	case reflect.Interface:
-		return reflect.DeepEqual(x.Interface(), y.Interface())
-	}
-	return x.Equal(y)
-}
-
-func alikeStructs(x, y reflect.Value) bool {
-	switch a := x.Interface().(type) {
-	case resource.Quantity:
-		b := y.Interface().(resource.Quantity)
-		return a.String() == b.String()
-	case metav1.Time:
-		b := y.Interface().(metav1.Time)
-		return a.Equal(&b)
-	}
-	if !transparent(x.Type()) {
-		return reflect.DeepEqual(x.Interface(), y.Interface())
-	}
-	for i := range x.NumField() {
-		if !alike(x.Field(i), y.Field(i)) {
-			return false
-		}
-	}
-	return true
-}
-
-// transparent reports whether a struct is made of fields that JSON shows; times and quantities are not.
-func transparent(t reflect.Type) bool {
-	for i := range t.NumField() {
-		if !t.Field(i).IsExported() || t.Field(i).Anonymous && t.Field(i).Type.Kind() == reflect.Struct && t.Field(i).Type.PkgPath() == "time" {
-			return false
-		}
-	}
-	return true
 }

@@ -231,7 +231,7 @@ func mix(rnd *rand.Rand, to, from reflect.Value) {
 		if name == "TypeMeta" || name == "ObjectMeta" {
 			continue
 		}
-		if to.Field(i).Kind() == reflect.Struct && transparent(to.Field(i).Type()) {
+		if to.Field(i).Kind() == reflect.Struct && new(trimmer).of(to.Field(i).Type()).transparent {
 			mix(rnd, to.Field(i), from.Field(i))
 		} else if rnd.Intn(4) == 0 {
 			to.Field(i).Set(from.Field(i))

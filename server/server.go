@@ -38,6 +38,7 @@ type Server struct {
 	streams   streams
 	beat      beat
 	encodings encodings
+	trimmer   trimmer
 	inflight  inflight
 	fairness  *fairness.Gate // nil if there is none: then inflight limits
 	lentBytes atomic.Int64   // of bodies that are held for requests without seats
