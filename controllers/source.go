@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -39,7 +40,11 @@ func (c *Config) Source(of runtime.Object) *Source {
 		panic(fmt.Sprintf("controllers: no informer of %s: %v", resource, err))
 	}
 	s := &Source{resource, shared.Informer(), c}
-	if err := s.informer.AddIndexers(cache.Indexers{ownerIndex: ownerOf}); err != nil {
+	indexers := cache.Indexers{ownerIndex: ownerOf}
+	if typ == reflect.TypeFor[*corev1.Pod]() {
+		indexers[nodeIndex] = nodeOf
+	}
+	if err := s.informer.AddIndexers(indexers); err != nil {
 		panic(fmt.Sprintf("controllers: index %s: %v", resource, err)) // the informers have been started before
 	}
 	if c.sources == nil {
@@ -134,6 +139,29 @@ func orphansOf(namespace string) string { return "orphans of " + namespace }
 // Claimable are the objects that an owner controls, and those of its namespace that nobody does.
 func Claimable[T metav1.Object](s *Source, owner metav1.Object) []T {
 	return append(Owned[T](s, owner), indexed[T](s, orphansOf(owner.GetNamespace()))...)
+}
+
+// nodeIndex finds pods by their node.
+const nodeIndex = "node"
+
+func nodeOf(o any) ([]string, error) {
+	if pod := o.(*corev1.Pod); pod.Spec.NodeName != "" {
+		return []string{pod.Spec.NodeName}, nil
+	}
+	return nil, nil
+}
+
+// onNode are the pods on a node.
+func onNode(pods *Source, node string) []*corev1.Pod {
+	found, err := pods.informer.GetIndexer().ByIndex(nodeIndex, node)
+	if err != nil {
+		panic(err) // the index was added with the source
+	}
+	on := make([]*corev1.Pod, len(found))
+	for i, o := range found {
+		on[i] = o.(*corev1.Pod)
+	}
+	return on
 }
 
 // Owned are the objects that an owner controls.

@@ -136,7 +136,7 @@ func runAgent(ctx context.Context, s *server.Server, c *server.Config, user regi
 	events := record.NewBroadcaster(record.WithContext(ctx))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcore.EventSinkImpl{Interface: client.CoreV1().Events("")})
-	address, err := c.Advertised()
+	address, err := nodeAddress(c)
 	if err != nil {
 		return err
 	}
@@ -163,6 +163,15 @@ func runAgent(ctx context.Context, s *server.Server, c *server.Config, user regi
 	web.Close()
 	<-served
 	return err
+}
+
+// nodeAddress is where the simulated nodes of this process are reached: where the API server is, and nowhere else if it
+// listens on one address only.
+func nodeAddress(c *server.Config) (net.IP, error) {
+	if c.AdvertiseAddress == nil && !c.BindAddress.IsUnspecified() {
+		return c.BindAddress, nil
+	}
+	return c.Advertised()
 }
 
 // listenKubelet listens for the kubelet API on a free port, with a certificate that nobody vouches for, as a kubelet does
