@@ -125,7 +125,10 @@ func defaultDataDir(uid int, env func(string) string) string {
 	if data := env("XDG_DATA_HOME"); filepath.IsAbs(data) {
 		return filepath.Join(data, "knarr")
 	}
-	return filepath.Join(env("HOME"), ".local", "share", "knarr")
+	if home := env("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "share", "knarr")
+	}
+	return "" // who is nowhere at home has to say where
 }
 
 // Validate names everything that is wrong at once.
@@ -136,7 +139,7 @@ func (c *Config) Validate() error {
 		bad  bool
 		word string
 	}{
-		{c.DataDir == "", "--data-dir is empty"},
+		{c.DataDir == "", "--data-dir is empty: name the directory to keep everything in"},
 		{c.SecurePort < 1 || c.SecurePort > 65535, fmt.Sprintf("--secure-port is %d: use 1 to 65535", c.SecurePort)},
 		{c.AdvertiseAddress != nil && c.AdvertiseAddress.IsUnspecified(), "--advertise-address names no address: use one that others can reach"},
 		{(c.TLSCertFile == "") != (c.TLSPrivateKeyFile == ""), "--tls-cert-file and --tls-private-key-file belong together"},

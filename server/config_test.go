@@ -38,6 +38,7 @@ func TestDefaultDataDirFollowsTheUser(t *testing.T) {
 	for want, got := range map[string]string{
 		"/var/lib/knarr":             defaultDataDir(0, env(map[string]string{"HOME": "/root"})),
 		"/home/a/.local/share/knarr": defaultDataDir(1, env(map[string]string{"HOME": "/home/a"})),
+		"":                           defaultDataDir(1, env(nil)),
 		"/data/knarr":                defaultDataDir(1, env(map[string]string{"HOME": "/home/a", "XDG_DATA_HOME": "/data"})),
 	} {
 		if got != want {

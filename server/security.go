@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -57,14 +58,14 @@ func openSecurity(ctx context.Context, c *Config, network registry.Network, log 
 func (s *security) openFiles(c *Config) (err error) {
 	if c.TLSCertFile != "" {
 		if s.serving, err = auth.OpenCertificate(c.TLSCertFile, c.TLSPrivateKeyFile); err != nil {
-			return err
+			return fmt.Errorf("--tls-cert-file, --tls-private-key-file: %w", err)
 		}
 		s.pki.Watch(s.serving)
 	}
 	if c.ClientCAFile != "" {
 		foreign, err := auth.OpenBundle(c.ClientCAFile)
 		if err != nil {
-			return err
+			return fmt.Errorf("--client-ca-file: %w", err)
 		}
 		s.clientCAs = append(s.clientCAs, foreign)
 		s.pki.Watch(foreign)
@@ -129,7 +130,7 @@ func (s *security) kubelet(c *Config) (registry.Kubelet, error) {
 	if c.KubeletCertFile != "" {
 		own, err := auth.OpenCertificate(c.KubeletCertFile, c.KubeletKeyFile)
 		if err != nil {
-			return registry.Kubelet{}, err
+			return registry.Kubelet{}, fmt.Errorf("--kubelet-client-certificate, --kubelet-client-key: %w", err)
 		}
 		s.pki.Watch(own)
 		client = own
@@ -138,7 +139,7 @@ func (s *security) kubelet(c *Config) (registry.Kubelet, error) {
 	if c.KubeletCAFile != "" {
 		authorities, err := auth.OpenBundle(c.KubeletCAFile)
 		if err != nil {
-			return registry.Kubelet{}, err
+			return registry.Kubelet{}, fmt.Errorf("--kubelet-certificate-authority: %w", err)
 		}
 		strict.RootCAs = authorities.Pool()
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -25,7 +27,11 @@ const stuckAfter = time.Minute
 // listen opens the port.
 func (c *Config) listen(ctx context.Context) (net.Listener, error) {
 	var config net.ListenConfig
-	return config.Listen(ctx, "tcp", net.JoinHostPort(c.BindAddress.String(), strconv.Itoa(c.SecurePort)))
+	l, err := config.Listen(ctx, "tcp", net.JoinHostPort(c.BindAddress.String(), strconv.Itoa(c.SecurePort)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		err = fmt.Errorf("%w: stop who has it, or choose another port with --secure-port", err)
+	}
+	return l, err
 }
 
 // serve answers requests on the listener until ctx ends, and then shuts down gracefully: no new connections, streams

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ import (
 type Server struct {
 	config    Config
 	log       *slog.Logger
+	dataDir   *os.File // held open while it is this process's
 	security  *security
 	storage   *storage
 	db        *store.DB
@@ -64,6 +66,14 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 	if err != nil {
 		return nil, err
 	}
+	if s.dataDir, err = openDataDir(config.DataDir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.dataDir.Close()
+		}
+	}()
 	if s.security, err = openSecurity(ctx, &config, network, log); err != nil {
 		return nil, err
 	}
@@ -124,6 +134,7 @@ func (s *Server) Handler() http.Handler { return s.router }
 // Run serves until ctx ends, then shuts down gracefully: the port closes, watches end, requests in flight finish, the
 // store is closed last. ready, if not nil, is called once the server answers.
 func (s *Server) Run(ctx context.Context, ready func()) error {
+	defer s.dataDir.Close()
 	defer s.storage.close()
 	defer s.security.close()
 	defer s.closeAudit() // after the last request, and those that the server itself sends

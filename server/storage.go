@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -24,6 +25,9 @@ type storage struct {
 	others []*storage     // clusters that keep single resources
 }
 
+// etcdPatience is how long an external etcd may take to answer before the wait is told of.
+const etcdPatience = 3 * time.Second
+
 // openStorage starts or finds etcd and opens the store over it.
 func openStorage(ctx context.Context, c *Config, keys *sealing, log *slog.Logger) (*storage, error) {
 	s := &storage{keys: keys}
@@ -39,6 +43,10 @@ func openStorage(ctx context.Context, c *Config, keys *sealing, log *slog.Logger
 			return nil, err
 		}
 		options.Client = s.client
+		waiting := time.AfterFunc(etcdPatience, func() {
+			log.Warn("etcd does not answer; the start waits for it", "servers", c.EtcdServers)
+		})
+		defer waiting.Stop()
 	}
 	if s.db, err = store.New(ctx, options); err != nil {
 		s.close()

@@ -23,7 +23,7 @@ func (s *security) openTokens(c *Config, r *registry.Registry, log *slog.Logger)
 	if c.TokenAuthFile != "" {
 		file, err := auth.ReadTokenFile(c.TokenAuthFile, log)
 		if err != nil {
-			return err
+			return fmt.Errorf("--token-auth-file: %w", err)
 		}
 		s.tokens = append(s.tokens, auth.ForAnyAudience(own, file))
 	}

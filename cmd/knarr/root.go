@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 )
 
@@ -15,8 +17,13 @@ func root() *cobra.Command {
   knarr kubectl get all    use it (the admin's kubeconfig is found by itself)
 
 Stock kubectl works as well: export KUBECONFIG=DATA-DIR/admin.kubeconfig.`,
+		Version:      versions(),
 		SilenceUsage: true, SilenceErrors: true,
 	}
+	c.SetVersionTemplate("{{.Version}}\n")
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fmt.Errorf("%w (`%s --help` lists the flags)", err, c.CommandPath())
+	})
 	c.AddCommand(upCommand(), apiserverCommand(), kubectlCommand(), whyCommand(), versionCommand())
 	return c
 }

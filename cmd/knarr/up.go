@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -91,6 +92,11 @@ func greet(w io.Writer, c *server.Config, nodes int) {
 	if len(c.EtcdServers) > 0 {
 		etcd = strings.Join(c.EtcdServers, ", ")
 	}
+	// From another terminal means from another folder, too.
+	kubeconfig, err := filepath.Abs(c.KubeconfigPath())
+	if err != nil {
+		kubeconfig = c.KubeconfigPath()
+	}
 	fmt.Fprintf(w, `knarr %s is up: Kubernetes v%s
 
   API server   %s
@@ -99,11 +105,11 @@ func greet(w io.Writer, c *server.Config, nodes int) {
 
 Use it from another terminal:
 
-  %s kubectl get namespaces
-  export KUBECONFIG=%s     # for kubectl, helm and others
+  export KUBECONFIG=%s
+  %s kubectl get namespaces     # or stock kubectl, helm and others
 
 Ctrl-C stops it; what it keeps is in %s.
-`, version, server.Release, c.LocalURL(), etcd, nodesText(nodes), os.Args[0], c.KubeconfigPath(), c.DataDir)
+`, version, server.Release, c.LocalURL(), etcd, nodesText(nodes), kubeconfig, os.Args[0], filepath.Dir(kubeconfig))
 }
 
 // nodesText names the simulated nodes.

@@ -13,8 +13,11 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the versions of knarr and of the Kubernetes API that it serves", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) {
-			fmt.Fprintf(c.OutOrStdout(), "knarr %s, Kubernetes v%s, %s %s/%s\n",
-				version, server.Release, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintln(c.OutOrStdout(), versions())
 		},
 	}
+}
+
+func versions() string {
+	return fmt.Sprintf("knarr %s, Kubernetes v%s, %s %s/%s", version, server.Release, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -53,7 +54,12 @@ system:serviceaccount:NAMESPACE:NAME. What others may do is told to those who ma
   knarr why can alice --as-group=dev update deployments.apps/scale web -n shop
   knarr why can system:serviceaccount:shop:robot list secrets -A -o json
   knarr why can system:anonymous get /metrics`,
-		Args: cobra.RangeArgs(3, 4),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) < 3 || len(args) > 4 {
+				return errors.New("tell USER VERB RESOURCE [NAME], as in: knarr why can alice get pods -n shop")
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, args []string) error { return w.run(c, args) },
 	}
 	w.flags(c.Flags())
@@ -135,7 +141,7 @@ func (w *whyCan) cluster() (*rest.Config, error) {
 	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: w.context})
 	config, err := loaded.ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
-		return nil, errors.New("no cluster is known: name a kubeconfig with --kubeconfig or KUBECONFIG")
+		return nil, errors.New("no cluster is known: start one with `knarr up`, or name a kubeconfig with --kubeconfig or KUBECONFIG")
 	}
 	if err == nil && w.question.Namespace == "" && !w.allNamespaces {
 		w.question.Namespace, _, err = loaded.Namespace()
@@ -164,6 +170,9 @@ func post(ctx context.Context, config *rest.Config, path string, question, answe
 	r.Header.Set("Content-Type", "application/json")
 	got, err := client.Do(r)
 	if err != nil {
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			return fmt.Errorf("nothing answers at %s: is `knarr up` running?", base)
+		}
 		return fmt.Errorf("ask %s: %w", base.Host, err)
 	}
 	defer got.Body.Close()
