@@ -31,6 +31,8 @@ func All() []Controller {
 			Comment: "namespaces that are to go are emptied"},
 		{Name: "garbage-collector-controller", Account: "generic-garbage-collector", Workers: 20, New: garbageLoop,
 			Comment: "objects whose owners have gone go, too"},
+		{Name: "resourcequota-controller", Account: "resourcequota-controller", Workers: 5, New: resourceQuotaLoop,
+			Comment: "what namespaces use of what they are allowed"},
 		{Name: "clusterrole-aggregation-controller", Account: "clusterrole-aggregation-controller", Workers: 5, New: clusterRoleLoop,
 			Comment: "roles that are the sum of others"},
 		{Name: "disruption-controller", Account: "disruption-controller", Workers: 1, New: disruptionLoop,
