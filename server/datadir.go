@@ -43,5 +43,5 @@ func lockHolder(lock string) string {
 }
 
 func otherDataDir(dir string, err error) error {
-	return fmt.Errorf("data directory %s: %w, or name another with --data-dir", dir, err)
+	return fmt.Errorf("data directory %s: %w (--data-dir names another)", dir, err)
 }

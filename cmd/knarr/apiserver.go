@@ -23,6 +23,7 @@ func apiserverCommand() *cobra.Command {
 	}
 	bindFlags(c.Flags(), &config)
 	logs.flags(c.Flags())
+	showByTopic(c)
 	return c
 }
 

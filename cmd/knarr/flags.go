@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -25,6 +27,13 @@ func bindFlagsBelow(flags *pflag.FlagSet, config any, prefix string) {
 			bindFlag(flags, field, prefix+name, tags.Get("help"))
 		}
 	}
+}
+
+// showByTopic makes the help of a command with many flags one to read: in the order in which they were bound, which
+// keeps together what belongs together and begins with what everybody needs, and in lines that end.
+func showByTopic(c *cobra.Command) {
+	c.Flags().SortFlags = false
+	c.SetUsageTemplate(strings.ReplaceAll(c.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 120 "))
 }
 
 func bindFlag(flags *pflag.FlagSet, field any, name, help string) {

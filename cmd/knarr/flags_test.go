@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
@@ -34,5 +35,18 @@ func TestFlagsFillTheConfiguration(t *testing.T) {
 	}
 	if config.EtcdPrefix != "/registry" {
 		t.Errorf("a default is lost: %q", config.EtcdPrefix)
+	}
+}
+
+func TestHelpBeginsWithWhatEverybodyNeeds(t *testing.T) {
+	help := apiserverCommand().UsageString()
+	data, port, audit := strings.Index(help, "--data-dir"), strings.Index(help, "--secure-port"), strings.Index(help, "--audit-log-path")
+	if data < 0 || data > port || port > audit {
+		t.Errorf("--data-dir is at %d, --secure-port at %d, --audit-log-path at %d", data, port, audit)
+	}
+	for line := range strings.Lines(help) {
+		if len(line) > 130 { // a word that is longer than its column stays whole
+			t.Errorf("does not fit a screen: %s", line)
+		}
 	}
 }

@@ -39,6 +39,7 @@ Everything is kept in the data directory; the next start goes on where this one 
 	c.Flags().IntVar(&nodes, "simulated-nodes", nodes, "how many nodes to have that run pods without containers, as annotations of the pods say")
 	bindFlags(c.Flags(), &config)
 	logs.flags(c.Flags())
+	showByTopic(c)
 	return c
 }
 

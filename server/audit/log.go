@@ -26,6 +26,9 @@ type Log struct {
 // the Log is nil.
 func Open(c Config, log *slog.Logger) (*Log, error) {
 	if c.PolicyFile == "" {
+		if c.Log.Path != "" || c.Webhook.ConfigFile != "" {
+			log.Warn("nothing is recorded in the audit log: --audit-policy-file, which says what is, is missing")
+		}
 		return nil, nil
 	}
 	policy, err := ReadPolicy(c.PolicyFile)
@@ -48,6 +51,7 @@ func Open(c Config, log *slog.Logger) (*Log, error) {
 		l.add("webhook", hook, &c.Webhook.Delivery, false, webhookSenders)
 	}
 	if len(l.backends) == 0 {
+		log.Warn("nothing is recorded in the audit log: neither --audit-log-path nor --audit-webhook-config-file says where to")
 		return nil, nil
 	}
 	return l, nil

@@ -224,3 +224,20 @@ func BenchmarkMetadata(b *testing.B) {
 		rec.Complete(out, nil)
 	}
 }
+
+func TestHalfAConfigurationSaysThatNothingIsRecorded(t *testing.T) {
+	half := DefaultConfig()
+	half.Log.Path = filepath.Join(t.TempDir(), "audit.log")
+	for _, c := range []struct {
+		config Config
+		want   string
+	}{{half, "--audit-policy-file"}, {DefaultConfig(), ""}} {
+		var said strings.Builder
+		if log, err := Open(c.config, slog.New(slog.NewTextHandler(&said, nil))); log != nil || err != nil {
+			t.Fatal(log, err)
+		}
+		if !strings.Contains(said.String(), c.want) || c.want == "" && said.Len() > 0 {
+			t.Errorf("said %q, want %q", said.String(), c.want)
+		}
+	}
+}
