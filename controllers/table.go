@@ -55,6 +55,8 @@ func All() []Controller {
 			Comment: "as many pods as a ReplicaSet wants"},
 		{Name: "replicationcontroller-controller", Account: "replication-controller", Workers: 5, New: replicationControllerLoop,
 			Comment: "as many pods as a ReplicationController wants"},
+		{Name: "statefulset-controller", Account: "statefulset-controller", Workers: 5, New: newStatefulSets,
+			Comment: "pods with names and claims of their own, in order"},
 		{Name: "job-controller", Account: "job-controller", Workers: 5, New: newJobs,
 			Comment: "pods that run to their end until a Job has as many successes as it wants"},
 		{Name: "cronjob-controller", Account: "cronjob-controller", Workers: 5, New: newCronJobs,
