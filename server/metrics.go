@@ -105,21 +105,28 @@ func (c *counted) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // Unwrap lets http.ResponseController reach the connection.
 func (c *counted) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
-// serve passes a request on and counts it.
+// serve passes a request on and counts it, also one at which the server panics.
 func (m *metrics) serve(next http.Handler, w http.ResponseWriter, r *http.Request, a *asked) {
 	q := a.request
 	series := m.seriesOf(q, r)
 	out := &counted{ResponseWriter: w, seat: &a.seat}
 	series.running.Inc()
-	defer series.running.Dec()
+	panicked := true
+	defer func() {
+		series.running.Dec()
+		if panicked && out.code == 0 {
+			out.code = http.StatusInternalServerError // as it will be
+		}
+		series.answered(out.code).Inc()
+		if !q.isStream() {
+			series.duration.Observe(time.Since(a.received).Seconds())
+		}
+		if q.Verb == "get" || q.Verb == "list" {
+			series.size.Observe(float64(out.size))
+		}
+	}()
 	next.ServeHTTP(out, r)
-	series.answered(out.code).Inc()
-	if !q.isStream() {
-		series.duration.Observe(time.Since(a.received).Seconds())
-	}
-	if q.Verb == "get" || q.Verb == "list" {
-		series.size.Observe(float64(out.size))
-	}
+	panicked = false
 }
 
 // seriesKey is what requests are counted by, in the order of the metrics' label names.

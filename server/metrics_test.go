@@ -3,7 +3,11 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"testing"
+	"time"
+
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/knarr-dev/knarr/registry"
 )
@@ -25,5 +29,19 @@ func TestWhatThereIsNotMakesMetricsNoBigger(t *testing.T) {
 	s.metrics.known.Range(func(any, any) bool { n++; return true })
 	if n > 60 {
 		t.Errorf("%d series", n)
+	}
+}
+
+func TestARequestAtWhichTheServerPanicsIsCounted(t *testing.T) {
+	s := startServer(t)
+	r := httptest.NewRequest(http.MethodGet, "/api/v1/namespaces", nil)
+	a := &asked{request: parseRequest(r), received: time.Now()}
+	func() {
+		defer func() { _ = recover() }()
+		s.metrics.serve(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("no") }), httptest.NewRecorder(), r, a)
+	}()
+	var out dto.Metric
+	if err := s.metrics.seriesOf(a.request, r).answered(http.StatusInternalServerError).Write(&out); err != nil || out.GetCounter().GetValue() != 1 {
+		t.Errorf("%v, %v", out.GetCounter(), err)
 	}
 }
