@@ -39,7 +39,7 @@ func claimMeter() *meter {
 			if size := claimSize(claim); size != nil {
 				used[corev1.ResourceRequestsStorage] = *size
 			}
-			if class := classOfClaim(claim); class != "" {
+			if class := storageClassOf(claim); class != "" {
 				for name, q := range sum(used, nil) {
 					used[corev1.ResourceName(class+byStorageClass)+name] = q
 				}
@@ -64,13 +64,6 @@ func attributeClasses(claim *corev1.PersistentVolumeClaim) []string {
 	}
 	slices.Sort(names)
 	return slices.DeleteFunc(slices.Compact(names), func(n string) bool { return n == "" })
-}
-
-func classOfClaim(claim *corev1.PersistentVolumeClaim) string {
-	if class, ok := claim.Annotations[corev1.BetaStorageClassAnnotation]; ok {
-		return class
-	}
-	return ptr.Deref(claim.Spec.StorageClassName, "")
 }
 
 // claimSize is what a claim requests, or has been given if that is more, in whole bytes.

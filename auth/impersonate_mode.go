@@ -96,7 +96,7 @@ func (m impersonationMode) impersonate(ctx context.Context, by registry.Authoriz
 // complete gives the user the groups that it always has.
 func (m impersonationMode) complete(u registry.User) registry.User {
 	if namespace, _, ok := accountOfUser(u.Name); ok && len(u.Groups) == 0 {
-		u.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace}
+		u.Groups = accountGroups(namespace)
 	}
 	if _, ok := nodeOfUser(u.Name); ok && m.constrained() {
 		u.Groups = []string{"system:nodes"}
@@ -249,7 +249,7 @@ func nodeOfUser(user string) (node string, ok bool) {
 
 // accountOfUser is the service account that goes by the user's name.
 func accountOfUser(user string) (namespace, name string, ok bool) {
-	both, ok := strings.CutPrefix(user, "system:serviceaccount:")
+	both, ok := strings.CutPrefix(user, accountPrefix)
 	if !ok {
 		return "", "", false
 	}

@@ -113,9 +113,12 @@ const (
 
 func accountUserName(namespace, name string) string { return accountPrefix + namespace + ":" + name }
 
+func accountGroups(namespace string) []string {
+	return []string{accountsGroup, accountsGroup + ":" + namespace}
+}
+
 func accountUser(namespace, name, uid string) *registry.User {
-	return &registry.User{Name: accountUserName(namespace, name), UID: uid,
-		Groups: []string{accountsGroup, accountsGroup + ":" + namespace}}
+	return &registry.User{Name: accountUserName(namespace, name), UID: uid, Groups: accountGroups(namespace)}
 }
 
 // user is the account, with the credential and what it is bound to as extra.
