@@ -20,7 +20,7 @@ import (
 // create stores a new object, or hands a body to a sub-resource that takes one (binding, eviction, token).
 func (c *call) create() error {
 	// 1. How is the answer wanted, and how is the request meant?
-	if err := c.negotiateObject(); err != nil {
+	if err := c.negotiateForm(); err != nil {
 		return err
 	}
 	o, err := createOptions(c.r.URL.Query())

@@ -22,7 +22,7 @@ import (
 // delete removes an object, or marks it where its grace period or finalizers hold it.
 func (c *call) delete() error {
 	// 1. How is the answer wanted, and how is the request meant?
-	if err := c.negotiateObject(); err != nil {
+	if err := c.negotiateForm(); err != nil {
 		return err
 	}
 	o, err := c.deleteOptions()

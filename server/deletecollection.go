@@ -9,16 +9,10 @@ import (
 // deletecollection removes every object that a list would show, and answers with them as a list.
 func (c *call) deletecollection() error {
 	// 1. How is the answer wanted, what is to go, and how?
-	form, err := negotiate(c.r, anyShape)
-	if err != nil {
+	if err := c.negotiateForm(); err != nil {
 		return err
 	}
-	c.form, c.form.Pretty = form, prettyWanted(c.r)
-	lo, sel, err := listOptions(c.r.URL.Query())
-	if err != nil {
-		return err
-	}
-	selection, err := c.selection(sel)
+	lo, selection, err := c.collection(c.r.URL.Query())
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 // get answers with one object, or with what a sub-resource shows of it.
 func (c *call) get() error {
 	// 1. How is the answer wanted?
-	if err := c.negotiateObject(); err != nil {
+	if err := c.negotiateForm(); err != nil {
 		return err
 	}
 	o, err := readOptions(c.r.URL.Query(), metav1.Convert_url_Values_To_v1_GetOptions)
@@ -32,8 +32,8 @@ func (c *call) get() error {
 	return c.writeEntry(http.StatusOK, entry)
 }
 
-// negotiateObject settles the form of an answer that holds one object.
-func (c *call) negotiateObject() (err error) {
+// negotiateForm settles the form of an answer that holds an object, or a list of them.
+func (c *call) negotiateForm() (err error) {
 	c.form, err = negotiate(c.r, anyShape)
 	c.form.Pretty = prettyWanted(c.r)
 	return err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,16 +19,10 @@ import (
 // list answers with the objects of a collection: the encoded bytes of each, one after the other, streamed.
 func (c *call) list() error {
 	// 1. How is the answer wanted, and what of the collection?
-	form, err := negotiate(c.r, anyShape)
-	if err != nil {
+	if err := c.negotiateForm(); err != nil {
 		return err
 	}
-	c.form, c.form.Pretty = form, prettyWanted(c.r)
-	o, sel, err := listOptions(c.r.URL.Query())
-	if err != nil {
-		return err
-	}
-	selection, err := c.selection(sel)
+	o, selection, err := c.collection(c.r.URL.Query())
 	if err != nil {
 		return err
 	}
@@ -39,6 +34,16 @@ func (c *call) list() error {
 	}
 	// 3. Write it.
 	return c.writeList(l)
+}
+
+// collection reads from a query which objects are wanted, and as of when.
+func (c *call) collection(query url.Values) (*metav1.ListOptions, store.Selection, error) {
+	o, sel, err := listOptions(query)
+	if err != nil {
+		return nil, store.Selection{}, err
+	}
+	selection, err := c.selection(sel)
+	return o, selection, err
 }
 
 // selection checks a request's selectors against the resource, and brings them to the row's terms.

@@ -15,7 +15,7 @@ import (
 
 // getObserved answers with one object of a resource that is observed, not stored.
 func (c *call) getObserved() error {
-	if err := c.negotiateObject(); err != nil {
+	if err := c.negotiateForm(); err != nil {
 		return err
 	}
 	for _, o := range c.row.Observe(c.ctx(), c.s.registry) {
@@ -28,16 +28,10 @@ func (c *call) getObserved() error {
 
 // listObserved answers with all of them that the selectors want. There is no revision, and nothing to continue.
 func (c *call) listObserved() error {
-	form, err := negotiate(c.r, anyShape)
-	if err != nil {
+	if err := c.negotiateForm(); err != nil {
 		return err
 	}
-	c.form, c.form.Pretty = form, prettyWanted(c.r)
-	_, sel, err := listOptions(c.r.URL.Query())
-	if err != nil {
-		return err
-	}
-	selection, err := c.selection(sel)
+	_, selection, err := c.collection(c.r.URL.Query())
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (c *call) patch() error {
 		return err
 	}
 	c.patching = kind
-	if err := c.negotiateObject(); err != nil {
+	if err := c.negotiateForm(); err != nil {
 		return err
 	}
 	body, err := readBody(c.r)

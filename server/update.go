@@ -22,7 +22,7 @@ import (
 // update replaces an object with the one in the body.
 func (c *call) update() error {
 	// 1. How is the answer wanted, and how is the request meant?
-	if err := c.negotiateObject(); err != nil {
+	if err := c.negotiateForm(); err != nil {
 		return err
 	}
 	o, err := updateOptions(c.r.URL.Query())

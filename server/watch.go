@@ -35,11 +35,7 @@ func (c *call) watch() error {
 	}
 	query := c.r.URL.Query()
 	query.Set("watch", "true")
-	o, sel, err := listOptions(query)
-	if err != nil {
-		return err
-	}
-	selection, err := c.selection(sel)
+	o, selection, err := c.collection(query)
 	if err != nil {
 		return err
 	}
