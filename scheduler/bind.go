@@ -33,7 +33,7 @@ func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
 			<-said
 		}
 		if err := s.bindNow(ctx, w.profile, placed); err != nil {
-			s.unbind(ctx, w, placed, fmt.Errorf("bind %s to %s: %w", placed.key(), n.name, err))
+			s.unbind(ctx, w, placed, err)
 			return
 		}
 		s.tell(w.profile, placed.Pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding",
@@ -43,11 +43,22 @@ func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
 
 func (s *Scheduler) bindNow(ctx context.Context, profile *profile, placed *Pod) error {
 	for _, p := range profile.preparers {
+		if !p.Awaits(placed) {
+			continue
+		}
+		status := placed.Status.DeepCopy()
+		status.NominatedNodeName = placed.Spec.NodeName
+		if err := s.patchStatus(ctx, placed.Pod, status); err != nil {
+			s.config.Log.Warn("a nomination is not written", "err", err) // nobody relies on it
+		}
 		if err := p.Prepare(ctx, placed); err != nil {
-			return err
+			return fmt.Errorf("running PreBind plugin %q: %w", p.name, err)
 		}
 	}
-	return profile.binder.Bind(ctx, placed)
+	if err := profile.binder.Bind(ctx, placed); err != nil {
+		return fmt.Errorf("running Bind plugin %q: %w", profile.binder.name, err)
+	}
+	return nil
 }
 
 // unbind takes back what was assumed of a pod that could not be bound.
@@ -62,7 +73,7 @@ func (s *Scheduler) unbind(ctx context.Context, w *Waiting, placed *Pod, err err
 		s.queue.happened(&Event{Kind: PodDeleted, Pod: placed})
 	}
 	if s.queue.pods[w.UID] == w && ctx.Err() == nil {
-		s.config.Log.Warn("a pod is not bound", "err", err)
+		s.config.Log.Warn("a pod is not bound", "pod", placed.key(), "node", placed.Spec.NodeName, "err", err)
 		s.report(ctx, w, corev1.PodReasonSchedulerError, err.Error(), new(string))
 		s.queue.fail(w)
 	}

@@ -75,6 +75,8 @@ type Reserver interface {
 
 // Preparer does what has to be done before a pod is bound, in the background.
 type Preparer interface {
+	// Awaits reports that it will take a while: then the pod is nominated for its node, for others to see.
+	Awaits(p *Pod) bool
 	Prepare(ctx context.Context, p *Pod) error
 }
 

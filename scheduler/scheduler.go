@@ -13,6 +13,7 @@ import (
 type Scheduler struct {
 	config   *Config
 	profiles map[string]*profile
+	volumes  *volumes
 
 	// mu guards the fields below. A cycle holds it from its beginning to its end.
 	mu      sync.Mutex
@@ -33,7 +34,7 @@ const reports = 16
 
 // New makes a scheduler; Run starts it.
 func New(config *Config) *Scheduler {
-	s := &Scheduler{config: config, cluster: newCluster(), profiles: map[string]*profile{},
+	s := &Scheduler{config: config, cluster: newCluster(), volumes: newVolumes(config.Informers), profiles: map[string]*profile{},
 		preempting: map[types.UID]bool{}, lane: make(chan struct{}, reports)}
 	s.changed = sync.NewCond(&s.mu)
 	names := config.SchedulerNames

@@ -21,12 +21,17 @@ func Plugins() []Row {
 		{"NodeAffinity", 2, plain[nodeAffinity]},
 		{"NodePorts", 0, plain[nodePorts]},
 		{"NodeResourcesFit", 1, newNodeResourcesFit},
+		{"VolumeRestrictions", 0, newVolumeRestrictions},
+		{"NodeVolumeLimits", 0, newNodeVolumeLimits},
+		{"VolumeBinding", 0, newVolumeBinding},
+		{"VolumeZone", 0, newVolumeZone},
 		{"PodTopologySpread", 2, newPodTopologySpread},
 		{"InterPodAffinity", 2, plain[interPodAffinity]},
 		{"DefaultPreemption", 0, newDefaultPreemption},
 		{"NodeResourcesBalancedAllocation", 1, plain[balancedAllocation]},
 		{"ImageLocality", 1, plain[imageLocality]},
 		{"DefaultBinder", 0, newDefaultBinder},
+		{"NodeDeclaredFeatures", 0, plain[nodeDeclaredFeatures]},
 	}
 }
 
@@ -44,8 +49,8 @@ type profile struct {
 	remedies   []Remedy
 	scorers    []scorerOf
 	reservers  []Reserver
-	preparers  []Preparer
-	binder     Binder
+	preparers  []preparerOf
+	binder     binderOf
 	wakers     map[string]Waker
 	events     events.EventRecorder
 }
@@ -57,6 +62,16 @@ type filterOf struct {
 
 type chooserOf struct {
 	Chooser
+	name string
+}
+
+type preparerOf struct {
+	Preparer
+	name string
+}
+
+type binderOf struct {
+	Binder
 	name string
 }
 
@@ -98,10 +113,10 @@ func (p *profile) enlist(row Row, plugin any) {
 		p.reservers = append(p.reservers, x)
 	}
 	if x, ok := plugin.(Preparer); ok {
-		p.preparers = append(p.preparers, x)
+		p.preparers = append(p.preparers, preparerOf{x, row.Name})
 	}
 	if x, ok := plugin.(Binder); ok {
-		p.binder = x
+		p.binder = binderOf{x, row.Name}
 	}
 	if x, ok := plugin.(Waker); ok {
 		p.wakers[row.Name] = x

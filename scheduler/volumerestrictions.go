@@ -1,0 +1,131 @@
+package scheduler
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// volumeRestrictions keeps pods from nodes where a disk that only one may have is in use, and from all nodes while the
+// claim that they want for themselves alone is.
+type volumeRestrictions struct{ volumes *volumes }
+
+func newVolumeRestrictions(_ *Config, s *Scheduler) any { return &volumeRestrictions{s.volumes} }
+
+func (v *volumeRestrictions) Filter(c *Cycle) (Judge, *Refusal) {
+	const plugin = "VolumeRestrictions"
+	if len(c.Pod.Spec.Volumes) == 0 {
+		return nil, nil
+	}
+	j := &restrictionJudge{pod: c.Pod,
+		taken: &Refusal{Plugin: plugin, Reasons: []string{"node(s) had no available disk"}},
+		alone: &Refusal{Plugin: plugin, Reasons: []string{"node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"}}}
+	for i := range c.Pod.Spec.Volumes {
+		volume := &c.Pod.Spec.Volumes[i]
+		if isDisk(volume) {
+			j.disks = append(j.disks, volume)
+		}
+		if volume.PersistentVolumeClaim == nil {
+			continue
+		}
+		claim, err := v.volumes.claim(c.Pod.Namespace, volume.PersistentVolumeClaim.ClaimName)
+		if err != nil {
+			return nil, hopeless(plugin, err)
+		}
+		if slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod) {
+			j.claims = append(j.claims, claim.Name)
+			j.users += c.usersOf(claim)
+		}
+	}
+	if len(j.disks) == 0 && j.users == 0 {
+		return nil, nil
+	}
+	return j, nil
+}
+
+// usersOf counts the pods on nodes that use a claim.
+func (c *Cluster) usersOf(claim *corev1.PersistentVolumeClaim) (users int) {
+	for _, n := range c.nodes {
+		users += n.claims[claim.Namespace+"/"+claim.Name]
+	}
+	return users
+}
+
+type restrictionJudge struct {
+	pod          *Pod
+	disks        []*corev1.Volume
+	claims       []string // that the pod wants for itself alone
+	users        int      // of these
+	taken, alone *Refusal
+}
+
+func (j *restrictionJudge) Judge(n *Node) *Refusal {
+	for _, disk := range j.disks {
+		for _, p := range n.Pods {
+			if diskConflicts(disk, p.Pod) {
+				return j.taken
+			}
+		}
+	}
+	if j.users > 0 {
+		return j.alone
+	}
+	return nil
+}
+
+// Adjust counts users that come and go in thought.
+func (j *restrictionJudge) Adjust(_ *Node, p *Pod, sign int32) {
+	if p.Namespace != j.pod.Namespace {
+		return
+	}
+	for i := range p.Spec.Volumes {
+		if v := p.Spec.Volumes[i].PersistentVolumeClaim; v != nil && slices.Contains(j.claims, v.ClaimName) {
+			j.users += int(sign)
+		}
+	}
+}
+
+// isDisk reports that a volume is of a sort that not everybody may have at once.
+func isDisk(v *corev1.Volume) bool {
+	return v.GCEPersistentDisk != nil || v.AWSElasticBlockStore != nil || v.RBD != nil || v.ISCSI != nil
+}
+
+// diskConflicts reports that a pod uses the same disk, and not both only read it. (An AWS disk is nobody else's at all.)
+func diskConflicts(v *corev1.Volume, pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.Volumes, func(o corev1.Volume) bool {
+		switch {
+		case v.GCEPersistentDisk != nil && o.GCEPersistentDisk != nil:
+			a, b := v.GCEPersistentDisk, o.GCEPersistentDisk
+			return a.PDName == b.PDName && !(a.ReadOnly && b.ReadOnly)
+		case v.AWSElasticBlockStore != nil && o.AWSElasticBlockStore != nil:
+			return v.AWSElasticBlockStore.VolumeID == o.AWSElasticBlockStore.VolumeID
+		case v.ISCSI != nil && o.ISCSI != nil:
+			return v.ISCSI.IQN == o.ISCSI.IQN && !(v.ISCSI.ReadOnly && o.ISCSI.ReadOnly)
+		case v.RBD != nil && o.RBD != nil:
+			a, b := v.RBD, o.RBD
+			return a.RBDPool == b.RBDPool && a.RBDImage == b.RBDImage && !(a.ReadOnly && b.ReadOnly) &&
+				slices.ContainsFunc(a.CephMonitors, func(m string) bool { return slices.Contains(b.CephMonitors, m) })
+		}
+		return false
+	})
+}
+
+func (*volumeRestrictions) WakenBy() Kind { return NodeAdded | PodDeleted | ClaimChanged }
+
+func (*volumeRestrictions) Helps(e *Event, p *Pod) bool {
+	switch {
+	case e.Kind&ClaimChanged != 0:
+		return e.OldObject == nil && isOf(e, p)
+	case e.Pod == nil:
+		return true
+	case e.Pod.Namespace != p.Namespace:
+		return false
+	}
+	for i := range p.Spec.Volumes {
+		if diskConflicts(&p.Spec.Volumes[i], e.Pod.Pod) {
+			return true
+		}
+	}
+	gone := claims(e.Pod.Pod)
+	return slices.ContainsFunc(claims(p.Pod), func(name string) bool { return slices.Contains(gone, name) })
+}
