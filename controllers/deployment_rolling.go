@@ -74,14 +74,18 @@ func (o *rollout) shrinkOld() bool {
 	old := activeSets(o.old)
 	_, unavailable := deploymentLimits(o.d)
 	least := o.wanted() - unavailable
-	spare := sum(o.all(), sizeOf) - least - (sizeOf(o.current) - o.current.Status.AvailableReplicas)
+	spare := sum(o.all(), sizeOf) - least - (sizeOf(o.current) - stayingOf(o.current))
 	if len(old) == 0 || spare <= 0 {
 		return false
 	}
 	sick := o.take(old, spare, func(rs *appsv1.ReplicaSet) int32 { return sizeOf(rs) - rs.Status.AvailableReplicas })
-	sound := o.take(activeSets(o.old), sum(o.all(), availableOf)-least, sizeOf)
+	sound := o.take(activeSets(o.old), sum(o.all(), stayingOf)-least, sizeOf)
 	return sick+sound > 0
 }
+
+// stayingOf is how many pods of a ReplicaSet are available and stay: one that was told to shrink may not have said yet that it
+// has, and what it is about to lose must not be counted on.
+func stayingOf(rs *appsv1.ReplicaSet) int32 { return min(rs.Status.AvailableReplicas, sizeOf(rs)) }
 
 // take makes ReplicaSets smaller by n in all, the oldest first, each by what it can give. It returns how many it took.
 func (o *rollout) take(from []*appsv1.ReplicaSet, n int32, give func(*appsv1.ReplicaSet) int32) (taken int32) {

@@ -100,6 +100,10 @@ func TestDeploymentSteps(t *testing.T) {
 			d:    deploymentWith(10, "3", "2"),
 			sets: []*appsv1.ReplicaSet{setWith("old", 1, 4, 4, 10), setWith("sick", 2, 4, 0, 10), setWith("current", 3, 5, 5, 10)},
 			want: []string{"update sick 4 to 0", "update old 4 to 3"}},
+		"what a ReplicaSet is about to lose is not counted on": {
+			d: deploymentWith(6, "2", "1"), sets: []*appsv1.ReplicaSet{setWith("old", 1, 5, 6, 6), setWith("current", 2, 2, 2, 6)}, want: []string{"update current 2 to 3"}},
+		"nor when nothing can grow": {
+			d: deploymentWith(6, "2", "1"), sets: []*appsv1.ReplicaSet{setWith("old", 1, 3, 5, 6), setWith("current", 2, 5, 3, 6)}, want: []string{"update old 3 to 2"}},
 		"one that is too large shrinks": {
 			d: deploymentWith(3, "1", "1"), sets: []*appsv1.ReplicaSet{setWith("current", 1, 5, 5, 3)}, want: []string{"update current 5 to 3"}},
 		"a size that was changed is given to the only one": {

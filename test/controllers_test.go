@@ -8,13 +8,14 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -118,12 +119,12 @@ func lateBody(body io.ReadCloser, delay time.Duration) io.ReadCloser {
 	return lateReader{out, body}
 }
 
-// lostAnswers lets writes happen and then says that the connection broke.
+// lostAnswers lets writes happen and then says, now and then, that the connection broke.
 func lostAnswers(share float64) func(http.RoundTripper) http.RoundTripper {
 	return func(next http.RoundTripper) http.RoundTripper {
 		return roundTrips(func(r *http.Request) (*http.Response, error) {
 			answer, err := next.RoundTrip(r)
-			if err == nil && r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/pods") && rand.Float64() < share {
+			if err == nil && r.Method != http.MethodGet && rand.Float64() < share {
 				io.Copy(io.Discard, answer.Body)
 				answer.Body.Close()
 				return nil, errors.New("the answer was lost")
@@ -196,5 +197,82 @@ func awaitPods(t *testing.T, client kubernetes.Interface, wanted, most int32) {
 	})
 	if err != nil {
 		t.Fatalf("%v: %d pods of %d, status %+v", err, n, wanted, status)
+	}
+}
+
+// TestRolloutKeepsItsLimits replaces the pods of a Deployment under the same transports. At no moment may there be more pods
+// than size and surge, nor fewer that are ready than may be missed.
+func TestRolloutKeepsItsLimits(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
+		"watches are late": lateWatches(300 * time.Millisecond), "answers are lost": lostAnswers(0.2),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := cluster.Start(t, "apiserver")
+			client := clientset(t, c, formats()["json"])
+			if _, err := client.CoreV1().ServiceAccounts("default").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			runControllers(t, c, wrap, "deployment-controller", "replicaset-controller")
+			labels := map[string]string{"app": "web"}
+			surge, unavailable := intstr.FromInt32(2), intstr.FromInt32(1)
+			web := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: appsv1.DeploymentSpec{
+				Replicas: ptr.To[int32](6), Selector: &metav1.LabelSelector{MatchLabels: labels},
+				Strategy: appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &surge, MaxUnavailable: &unavailable}},
+				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels},
+					Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "one"}}}}}}
+			if _, err := client.AppsV1().Deployments("default").Create(t.Context(), web, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			awaitRollout(t, client, "one", 0)
+			for _, image := range []string{"two", "three", "two"} {
+				patch := fmt.Appendf(nil, `{"spec":{"template":{"spec":{"containers":[{"name":"c","image":%q}]}}}}`, image)
+				if _, err := client.AppsV1().Deployments("default").Patch(t.Context(), "web", "application/strategic-merge-patch+json", patch, metav1.PatchOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				awaitRollout(t, client, image, 5)
+			}
+		})
+	}
+}
+
+// awaitRollout makes pods ready, one at a look, until there are six of an image and no others; meanwhile at least so many are ready.
+func awaitRollout(t *testing.T, client kubernetes.Interface, image string, least int) {
+	t.Helper()
+	var seen string
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 100*time.Second, true, func(ctx context.Context) (bool, error) {
+		pods, err := client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err
+		}
+		ready, wanted := 0, 0
+		var waiting *corev1.Pod
+		for i := range pods.Items {
+			p := &pods.Items[i]
+			switch {
+			case len(p.Status.Conditions) == 0:
+				waiting = p
+			default:
+				ready++
+				if p.Spec.Containers[0].Image == image {
+					wanted++
+				}
+			}
+		}
+		seen = fmt.Sprintf("%d pods, %d ready, %d of them %s", len(pods.Items), ready, wanted, image)
+		if len(pods.Items) > 8 || ready < least {
+			return false, errors.New("beyond the limits")
+		}
+		if waiting != nil {
+			waiting.Status = corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
+			if _, err := client.CoreV1().Pods("default").UpdateStatus(ctx, waiting, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+				return false, err
+			}
+		}
+		return wanted == 6 && len(pods.Items) == 6, nil
+	})
+	if err != nil {
+		t.Fatalf("%v: %s", err, seen)
 	}
 }
