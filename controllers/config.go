@@ -26,6 +26,9 @@ type Config struct {
 	Discovery discovery.DiscoveryInterface
 	// RootCA is what pods verify the API server with, in PEM.
 	RootCA []byte
+	// SigningCertFile and SigningKeyFile are the cluster's authority, which signs certificates of kubelets and others;
+	// none are signed if they are empty.
+	SigningCertFile, SigningKeyFile string
 	// Informers are shared with the other parts of the process; all are of whole resources.
 	Informers informers.SharedInformerFactory
 	// Events takes what people are told of.

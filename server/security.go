@@ -114,6 +114,12 @@ func (s *security) trusted() []byte {
 // RootCA is what clients verify the server with, in PEM.
 func (s *Server) RootCA() []byte { return s.security.trusted() }
 
+// Authority is where the certificate and the key of the cluster's own authority are.
+func (s *Server) Authority() (certificate, key string) {
+	dir := filepath.Join(s.config.DataDir, "pki")
+	return filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key")
+}
+
 // tls asks clients for a certificate and leaves its judgement to authentication.
 func (s *security) tls(c *Config) *tls.Config {
 	lowest := uint16(tls.VersionTLS12)

@@ -52,7 +52,9 @@ func runControllers(ctx context.Context, s *server.Server, factory informers.Sha
 	events := record.NewBroadcaster(record.WithContext(ctx))
 	defer events.Shutdown()
 	events.StartRecordingToSink(&typedcore.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	signing, key := s.Authority()
 	return controllers.Run(ctx, &controllers.Config{
+		SigningCertFile: signing, SigningKeyFile: key,
 		ClientFor:   func(name string) kubernetes.Interface { return kubernetes.NewForConfigOrDie(within(s, account(name))) },
 		MetadataFor: func(name string) metadata.Interface { return metadata.NewForConfigOrDie(within(s, account(name))) },
 		RootCA:      s.RootCA(), Discovery: client.Discovery(),
