@@ -67,7 +67,7 @@ func explainYes(b *strings.Builder, a *server.WhyCanAnswer) {
 		b.WriteString("\nAllowed by:\n")
 	}
 	for _, g := range a.Grants {
-		writeGrant(b, g)
+		writeGrant(b, g, a)
 	}
 }
 
@@ -79,20 +79,20 @@ func explainNo(b *strings.Builder, a *server.WhyCanAnswer) {
 		b.WriteString("\nRoles would allow it, but RBAC is not among those who decide, or another refuses first:\n")
 	}
 	for _, g := range a.Grants {
-		writeGrant(b, g)
+		writeGrant(b, g, a)
 	}
 	if len(a.Near) > 0 {
 		b.WriteString("\nNearest:\n")
 	}
 	for _, n := range a.Near {
-		writeGrant(b, n.Grant)
+		writeGrant(b, n.Grant, a)
 		fmt.Fprintf(b, "    but %s\n", lacking(n, a))
 	}
 	if len(a.Offers) > 0 {
 		b.WriteString("\nRoles that allow it, and are not bound to the user there:\n")
 	}
 	for _, o := range a.Offers {
-		fmt.Fprintf(b, "  %s: %s\n", nameOf(o.Role), ruleText(o.Rule))
+		fmt.Fprintf(b, "  %s: %s\n", nameOf(o.Role), ruleText(o.Rule, a))
 	}
 	if len(a.Remedies) > 0 {
 		b.WriteString("\nTo allow it:\n")
@@ -105,10 +105,10 @@ func explainNo(b *strings.Builder, a *server.WhyCanAnswer) {
 	}
 }
 
-func writeGrant(b *strings.Builder, g rbac.Grant) {
+func writeGrant(b *strings.Builder, g rbac.Grant, a *server.WhyCanAnswer) {
 	fmt.Fprintf(b, "  %s gives %s to %s\n", nameOf(g.Binding), nameOf(g.Role), g.Subject)
 	if g.Rule != nil {
-		fmt.Fprintf(b, "    %s\n", ruleText(g.Rule))
+		fmt.Fprintf(b, "    %s\n", ruleText(g.Rule, a))
 	}
 }
 
@@ -150,12 +150,12 @@ func lacking(n rbac.Near, a *server.WhyCanAnswer) string {
 }
 
 // ruleText is a rule as a sentence without a subject.
-func ruleText(r *rbacv1.PolicyRule) string {
+func ruleText(r *rbacv1.PolicyRule, a *server.WhyCanAnswer) string {
 	verbs := listed(r.Verbs, "do everything with")
 	if len(r.NonResourceURLs) > 0 {
 		return verbs + " paths " + strings.Join(r.NonResourceURLs, ", ")
 	}
-	text := verbs + " " + listed(r.Resources, "all resources")
+	text := verbs + " " + listed(shortened(r.Resources, a), "all resources")
 	switch {
 	case slices.Contains(r.APIGroups, "*"):
 		text += " in all groups"
@@ -170,6 +170,19 @@ func ruleText(r *rbacv1.PolicyRule) string {
 		text += " named " + strings.Join(r.ResourceNames, ", ")
 	}
 	return text
+}
+
+// shortened is the resources of a rule that has many: the one that is asked about, if it is there, and how many more.
+func shortened(resources []string, a *server.WhyCanAnswer) []string {
+	asked := a.Resource
+	if a.Subresource != "" {
+		asked += "/" + a.Subresource
+	}
+	const many = 6
+	if len(resources) <= many || !slices.Contains(resources, asked) {
+		return resources
+	}
+	return []string{fmt.Sprintf("%s and %d others", asked, len(resources)-1)}
 }
 
 func listed(list []string, all string) string {
