@@ -78,11 +78,11 @@ func (c *call) deleteOptions() (*metav1.DeleteOptions, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(o.DryRun) == 0 { // who asks for a dry run beside other options means it
+		o.DryRun = c.r.URL.Query()["dryRun"]
+	}
 	if err := invalidOptions("DeleteOptions", metavalidation.ValidateDeleteOptions(o)); err != nil {
 		return nil, err
-	}
-	if len(c.r.URL.Query()["dryRun"]) > 0 && len(o.DryRun) == 0 {
-		o.DryRun = c.r.URL.Query()["dryRun"]
 	}
 	c.begin(o.DryRun, "", "")
 	if c.row.OrphanWarning != "" && o.PropagationPolicy == nil && o.OrphanDependents == nil {

@@ -59,3 +59,23 @@ func TestATimeoutThatSaysNothingIsNone(t *testing.T) {
 		}
 	}
 }
+
+func TestADryRunIsAskedForBesideOtherOptionsToo(t *testing.T) {
+	s := startServer(t)
+	const maps, options = "/api/v1/namespaces/default/configmaps", `{"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Background"}`
+	for _, c := range []struct {
+		method, target, body string
+		want                 int
+	}{
+		{http.MethodPost, maps, `{"metadata":{"name":"m"}}`, http.StatusCreated},
+		{http.MethodDelete, maps + "/m?dryRun=All", options, http.StatusOK},
+		{http.MethodDelete, maps + "/m?dryRun=Some", options, http.StatusUnprocessableEntity},
+		{http.MethodGet, maps + "/m", "", http.StatusOK},
+		{http.MethodDelete, maps + "/m", options, http.StatusOK},
+		{http.MethodGet, maps + "/m", "", http.StatusNotFound},
+	} {
+		if code, answer := master(t, s, c.method, c.target, c.body); code != c.want {
+			t.Errorf("%s %s: %d, want %d: %s", c.method, c.target, code, c.want, answer)
+		}
+	}
+}
