@@ -128,9 +128,10 @@ type Resource struct {
 // Seal is the value as etcd gets it, under an etcd key.
 func (r Resource) Seal(ctx context.Context, key string, plain []byte) ([]byte, error) {
 	start := time.Now()
-	sealed, err := r.Keys().ringFor(r.Name).TransformToStorage(ctx, plain, value.DefaultContext(key))
+	ring := r.Keys().ringFor(r.Name)
+	sealed, err := ring.TransformToStorage(ctx, plain, value.DefaultContext(key))
 	if r.Counts != nil {
-		r.Counts.count(r, "to_storage", sealed, start, err)
+		r.Counts.count(r, "to_storage", sealer(ring), start, err)
 	}
 	return sealed, err
 }
@@ -140,7 +141,7 @@ func (r Resource) Open(ctx context.Context, key string, sealed []byte) (plain []
 	start := time.Now()
 	plain, stale, err = r.Keys().ringFor(r.Name).TransformFromStorage(ctx, sealed, value.DefaultContext(key))
 	if r.Counts != nil {
-		r.Counts.count(r, "from_storage", sealed, start, err)
+		r.Counts.count(r, "from_storage", prefixOf(sealed, err), start, err)
 	}
 	return plain, stale, err
 }

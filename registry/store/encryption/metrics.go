@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	dto "github.com/prometheus/client_model/go"
@@ -38,13 +39,20 @@ func (c *Counts) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{c.operations, c.durations}
 }
 
-// count counts one operation on a value in its sealed form.
-func (c *Counts) count(r Resource, what string, sealed []byte, start time.Time, err error) {
-	prefix := prefixOf(sealed, err)
+// count counts one operation by the provider with the prefix.
+func (c *Counts) count(r Resource, what, prefix string, start time.Time, err error) {
 	c.operations.WithLabelValues(r.Name.String(), what, prefix, statusOf(err)).Inc()
 	if err == nil {
 		c.durations.WithLabelValues(what, prefix).Observe(time.Since(start).Seconds())
 	}
+}
+
+// sealer is the prefix of the provider that seals, also where it cannot.
+func sealer(by value.Transformer) string {
+	if r, ok := by.(ring); ok && r.members[0].prefix != "" {
+		return r.members[0].prefix
+	}
+	return "identity"
 }
 
 // prefixOf is the prefix of the provider that has sealed a value: one of a few, whatever stands in etcd. The name of a KMS
