@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,8 +26,8 @@ type discovery struct {
 	registry *registry.Registry
 	address  string // host:port that clients are told to use
 
-	mu   sync.Mutex // guards made
-	made *discoveryDocuments
+	made   atomic.Pointer[discoveryDocuments] // requests read it without a lock
+	making sync.Mutex
 }
 
 // newDiscovery returns the discovery of a registry. address is the host:port under which clients reach the server.
@@ -147,12 +148,22 @@ func (d *discovery) choose(plain runtime.Object, all aggregatedDocument) http.Ha
 // documents returns those of the table as it is now.
 func (d *discovery) documents() *discoveryDocuments {
 	rows := d.registry.Rows()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.made == nil || !sameSlice(d.made.rows, rows) {
-		d.made = discoveryOf(rows)
+	if made := d.made.Load(); made.of(rows) {
+		return made
 	}
-	return d.made
+	d.making.Lock()
+	defer d.making.Unlock()
+	if made := d.made.Load(); made.of(rows) {
+		return made
+	}
+	made := discoveryOf(rows)
+	d.made.Store(made)
+	return made
+}
+
+// of reports whether the documents are those of the table.
+func (docs *discoveryDocuments) of(rows []*registry.Resource) bool {
+	return docs != nil && sameSlice(docs.rows, rows)
 }
 
 func sameSlice(a, b []*registry.Resource) bool {
