@@ -36,6 +36,7 @@ func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
 			s.unbind(ctx, w, placed, err)
 			return
 		}
+		s.bound(w)
 		s.tell(w.profile, placed.Pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding",
 			fmt.Sprintf("Successfully assigned %s/%s to %s", placed.Namespace, placed.Name, n.name))
 	})
@@ -59,6 +60,17 @@ func (s *Scheduler) bindNow(ctx context.Context, profile *profile, placed *Pod) 
 		return fmt.Errorf("running Bind plugin %q: %w", profile.binder.name, err)
 	}
 	return nil
+}
+
+// bound notes that a pod is bound. If it was deleted meanwhile, and never seen on its node, nothing else will show that it
+// takes no room there.
+func (s *Scheduler) bound(w *Waiting) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.bound = true
+	if s.queue.pods[w.UID] != w && s.cluster.assumed[w.UID] {
+		s.cluster.removePod(w.UID)
+	}
 }
 
 // unbind takes back what was assumed of a pod that could not be bound.

@@ -25,6 +25,7 @@ type Waiting struct {
 	place  int // in its line
 	// promised is the node that it has been nominated for.
 	promised string
+	bound    bool // the API has bound it, which may not have been seen yet
 	// reported is closed when what was said about the last attempt is written: no later write may come before it.
 	reported chan struct{}
 }

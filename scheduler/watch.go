@@ -166,9 +166,10 @@ func (s *Scheduler) podChanged(old, now *corev1.Pod) {
 func (s *Scheduler) podGone(pod *corev1.Pod) {
 	w := s.queue.pods[pod.UID]
 	promised := w != nil && w.promised != ""
+	binding := s.cluster.assumed[pod.UID] && pod.Spec.NodeName == "" && w != nil && !w.bound // its end is seen there
 	s.queue.remove(pod.UID)
 	p := s.cluster.pods[pod.UID]
-	if p != nil && !(s.cluster.assumed[pod.UID] && pod.Spec.NodeName == "") {
+	if !binding {
 		s.cluster.removePod(pod.UID)
 	}
 	if p == nil && promised {
