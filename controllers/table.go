@@ -65,6 +65,8 @@ func All() []Controller {
 			Comment: "as many pods as a ReplicaSet wants"},
 		{Name: "replicationcontroller-controller", Account: "replication-controller", Workers: 5, New: replicationControllerLoop,
 			Comment: "as many pods as a ReplicationController wants"},
+		{Name: "daemonset-controller", Account: "daemon-set-controller", Workers: 2, New: newDaemonSets,
+			Comment: "a pod on each node that fits"},
 		{Name: "statefulset-controller", Account: "statefulset-controller", Workers: 5, New: newStatefulSets,
 			Comment: "pods with names and claims of their own, in order"},
 		{Name: "job-controller", Account: "job-controller", Workers: 5, New: newJobs,
