@@ -31,10 +31,10 @@ type Config struct {
 	SigningCertFile, SigningKeyFile string
 	// Informers are shared with the other parts of the process; all are of whole resources.
 	Informers informers.SharedInformerFactory
-	// Events takes what people are told of.
-	Events record.EventRecorder
-	Clock  clock.WithTickerAndDelayedExecution
-	Log    *slog.Logger
+	// EventsFrom takes what people are told of, in the name of a controller.
+	EventsFrom func(controller string) record.EventRecorder
+	Clock      clock.WithTickerAndDelayedExecution
+	Log        *slog.Logger
 	// Controllers are the names of those to run; "*" is all that are on by default, "-name" leaves one out.
 	Controllers []string
 

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/tools/record"
 )
 
 // disruptions promises that each PodDisruptionBudget says how many of its pods may be evicted now: as many as are healthy
@@ -22,17 +23,20 @@ import (
 // it will not be, and counts again. Both write the same status, so that a conflict is no mishap but what keeps two evictions
 // from being granted for one.
 type disruptions struct {
-	config  *Config
+	events  record.EventRecorder
 	budgets *Source
 	pods    *Source
 	scales
 }
 
+// budgetTeller is whom events about budgets are from.
+const budgetTeller = "controllermanager"
+
 // evictionTime is how long a pod may take from the grant of its eviction to its deletion.
 const evictionTime = 2 * time.Minute
 
 func disruptionLoop(c *Config) Loop {
-	x := &disruptions{c, c.Source(&policyv1.PodDisruptionBudget{}), c.Source(&corev1.Pod{}), scalesOf(c)}
+	x := &disruptions{c.EventsFrom(budgetTeller), c.Source(&policyv1.PodDisruptionBudget{}), c.Source(&corev1.Pod{}), scalesOf(c)}
 	watches := []Watch{{x.budgets, itself}, {x.pods, x.ofPod}}
 	for _, s := range x.scales.sources() {
 		watches = append(watches, Watch{s, nobody}) // read only: their pods tell when something happens
@@ -52,7 +56,7 @@ func (x *disruptions) ofPod(old, now metav1.Object) []Key {
 		}
 		its := x.budgetsOf(o)
 		if len(its) > 1 && o == now {
-			x.config.Events.Eventf(o.(*corev1.Pod), corev1.EventTypeWarning, "MultiplePodDisruptionBudgets",
+			x.events.Eventf(o.(*corev1.Pod), corev1.EventTypeWarning, "MultiplePodDisruptionBudgets",
 				"Pod %q/%q matches multiple PodDisruptionBudgets.  Chose %q arbitrarily.", o.GetNamespace(), o.GetName(), its[0].Name)
 		}
 		keys = append(keys, its...)

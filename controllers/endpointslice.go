@@ -123,7 +123,7 @@ func (x *endpointSlices) reconcile(ctx context.Context, t *Turn) error {
 	pods := podsOfService(x.pods, service)
 	// What the library has written is what the runtime has to wait for; it keeps no memory of its own from turn to turn.
 	writer := endpointslice.NewReconciler(sliceWrites{t.Client, ctx, t, x.slices}, x.config.Informers.Core().V1().Nodes().Lister(), endpointsPerSlice,
-		sliceutil.NewEndpointSliceTracker(), x.topology, x.config.Events, sliceKeeper, endpointslice.WithPreferSameTrafficDistributionEnabled(true))
+		sliceutil.NewEndpointSliceTracker(), x.topology, t.loop.events, sliceKeeper, endpointslice.WithPreferSameTrafficDistributionEnabled(true))
 	changed := x.changes.ComputeEndpointLastChangeTriggerTime(t.Namespace, service, pods)
 	if err := writer.Reconcile(klog.Background(), service, pods, keptSlices(x.slices, t.Key, sliceKeeper), changed); err != nil {
 		t.Event(service, corev1.EventTypeWarning, "FailedToUpdateEndpointSlices", "Error updating Endpoint Slices for Service %s/%s: %v", t.Namespace, t.Name, err)

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 )
 
@@ -84,7 +85,7 @@ func (t *Turn) Wake(k Key) { t.loop.queue.Add(k) }
 
 // Event tells people what happened to an object.
 func (t *Turn) Event(of runtime.Object, kind, reason, format string, args ...any) {
-	t.loop.config.Events.Eventf(of, kind, reason, format, args...)
+	t.loop.events.Eventf(of, kind, reason, format, args...)
 }
 
 // loop runs one controller: a queue of keys and the workers that take from it.
@@ -101,6 +102,7 @@ type loop struct {
 	meta    metadata.Interface
 	log     *slog.Logger
 	queue   workqueue.TypedRateLimitingInterface[Key]
+	events  record.EventRecorder
 	awaited awaited
 }
 
@@ -115,7 +117,8 @@ const gathering = time.Second
 
 func newLoop(row Controller, l Loop, c *Config) *loop {
 	x := &loop{Loop: l, name: row.Name, workers: max(row.Workers, 1), config: c,
-		client: c.ClientFor(row.Account), meta: c.MetadataFor(row.Account), log: c.Log.With("controller", row.Name)}
+		client: c.ClientFor(row.Account), meta: c.MetadataFor(row.Account), log: c.Log.With("controller", row.Name),
+		events: c.EventsFrom(cmp.Or(row.Teller, row.Name))}
 	x.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
 		workqueue.NewTypedItemExponentialFailureRateLimiter[Key](firstBackoff, cmp.Or(x.LastBackoff, lastBackoff)),
 		workqueue.TypedRateLimitingQueueConfig[Key]{Name: x.name, Clock: c.Clock})

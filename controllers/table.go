@@ -13,6 +13,7 @@ import (
 type Controller struct {
 	Name    string // as --controllers names it
 	Account string // the service account in kube-system whose rights it has
+	Teller  string // whom its events are from; empty: its name
 	Workers int
 	Off     bool // unless asked for by name
 	Comment string
@@ -39,13 +40,13 @@ func All() []Controller {
 			Comment: "Jobs that have ended go after a while"},
 		{Name: "clusterrole-aggregation-controller", Account: "clusterrole-aggregation-controller", Workers: 5, New: clusterRoleLoop,
 			Comment: "roles that are the sum of others"},
-		{Name: "endpoints-controller", Account: "endpoint-controller", Workers: 5, New: endpointsLoop,
+		{Name: "endpoints-controller", Account: "endpoint-controller", Teller: "endpoint-controller", Workers: 5, New: endpointsLoop,
 			Comment: "addresses of a Service's pods, as Endpoints"},
-		{Name: "endpointslice-controller", Account: "endpointslice-controller", Workers: 5, New: endpointSliceLoop,
+		{Name: "endpointslice-controller", Account: "endpointslice-controller", Teller: "endpoint-slice-controller", Workers: 5, New: endpointSliceLoop,
 			Comment: "addresses of a Service's pods, as EndpointSlices"},
-		{Name: "endpointslice-mirroring-controller", Account: "endpointslicemirroring-controller", Workers: 5, New: sliceMirrorLoop,
+		{Name: "endpointslice-mirroring-controller", Account: "endpointslicemirroring-controller", Teller: "endpoint-slice-mirroring-controller", Workers: 5, New: sliceMirrorLoop,
 			Comment: "Endpoints made by hand, as EndpointSlices"},
-		{Name: "disruption-controller", Account: "disruption-controller", Workers: 1, New: disruptionLoop,
+		{Name: "disruption-controller", Account: "disruption-controller", Teller: budgetTeller, Workers: 1, New: disruptionLoop,
 			Comment: "how many pods of a budget may be evicted"},
 		{Name: "certificatesigningrequest-signing-controller", Account: "certificate-controller", Workers: 5, New: csrSigningLoop,
 			Comment: "certificates of the cluster's authority for approved requests"},
@@ -53,7 +54,7 @@ func All() []Controller {
 			Comment: "requests of kubelets that may have a certificate are approved"},
 		{Name: "certificatesigningrequest-cleaner-controller", Account: "certificate-controller", Workers: 1, New: csrCleaningLoop,
 			Comment: "requests that are settled or forgotten go"},
-		{Name: "node-lifecycle-controller", Account: "node-controller", Workers: 8, New: nodeLifecycleLoop,
+		{Name: "node-lifecycle-controller", Account: "node-controller", Teller: "node-controller", Workers: 8, New: nodeLifecycleLoop,
 			Comment: "silent nodes are Unknown, and nodes have the taints that their conditions mean"},
 		{Name: "taint-eviction-controller", Account: "node-controller", Workers: 8, New: taintEvictionLoop,
 			Comment: "pods leave nodes whose NoExecute taints they do not tolerate"},
@@ -63,7 +64,7 @@ func All() []Controller {
 			Comment: "pods of a Deployment's template, old ones replaced step by step"},
 		{Name: "replicaset-controller", Account: "replicaset-controller", Workers: 5, New: replicaSetLoop,
 			Comment: "as many pods as a ReplicaSet wants"},
-		{Name: "replicationcontroller-controller", Account: "replication-controller", Workers: 5, New: replicationControllerLoop,
+		{Name: "replicationcontroller-controller", Account: "replication-controller", Teller: "replication-controller", Workers: 5, New: replicationControllerLoop,
 			Comment: "as many pods as a ReplicationController wants"},
 		{Name: "daemonset-controller", Account: "daemon-set-controller", Workers: 2, New: newDaemonSets,
 			Comment: "a pod on each node that fits"},

@@ -51,7 +51,7 @@ func runControllers(t *testing.T, c *cluster.Cluster, wrap func(http.RoundTrippe
 	go func() {
 		ended <- controllers.Run(ctx, &controllers.Config{
 			ClientFor: func(string) kubernetes.Interface { return client }, MetadataFor: func(string) metadata.Interface { return meta }, Metadata: meta, Discovery: client.Discovery(), Informers: factory,
-			Events: &eventrecord.FakeRecorder{}, Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler), Controllers: names,
+			EventsFrom: func(string) eventrecord.EventRecorder { return &eventrecord.FakeRecorder{} }, Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler), Controllers: names,
 		})
 	}()
 	t.Cleanup(func() {

@@ -59,7 +59,9 @@ func runControllers(ctx context.Context, s *server.Server, factory informers.Sha
 		MetadataFor: func(name string) metadata.Interface { return metadata.NewForConfigOrDie(within(s, account(name))) },
 		RootCA:      s.RootCA(), Discovery: client.Discovery(),
 		Metadata: meta, Informers: factory, Clock: clock.RealClock{}, Log: log,
-		Events: events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "controllers"}),
+		EventsFrom: func(name string) record.EventRecorder {
+			return events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: name})
+		},
 	})
 }
 
