@@ -43,6 +43,15 @@ func (c *chunks) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// WriteString is Write.
+func (c *chunks) WriteString(s string) (int, error) {
+	if len(c.buf)+len(s) > cap(c.buf) {
+		return c.Write([]byte(s))
+	}
+	c.buf = append(c.buf, s...)
+	return len(s), nil
+}
+
 func (c *chunks) write(p []byte) {
 	if c.err == nil && len(p) > 0 {
 		_, c.err = c.w.Write(p)

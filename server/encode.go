@@ -153,7 +153,11 @@ const (
 
 // envelopeHead is what precedes a message of n bytes: magic, kind, and the message's tag and length.
 func envelopeHead(typ metav1.TypeMeta, n int) []byte {
-	b := append(make([]byte, 0, 64), protoMagic...)
+	return appendEnvelopeHead(make([]byte, 0, 64), typ, n)
+}
+
+func appendEnvelopeHead(b []byte, typ metav1.TypeMeta, n int) []byte {
+	b = append(b, protoMagic...)
 	b = append(b, tagField1)
 	b = binary.AppendUvarint(b, uint64(stringSize(typ.APIVersion)+stringSize(typ.Kind)))
 	b = appendString(b, tagField1, typ.APIVersion)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -125,6 +124,8 @@ type frameWriter struct {
 	form   Form
 	chunks *chunkPool
 	render func(store.Event) ([]byte, error) // the shaped object of an event; nil for whole objects
+	// head and object are what precedes an event and its object, made anew for each without a new piece of memory.
+	head, object []byte
 }
 
 // frames is the writer for the form that the call negotiated.
@@ -174,7 +175,7 @@ func (f *frameWriter) event(out *chunks, e store.Event) error {
 		if err != nil {
 			return err
 		}
-		f.frame(out, e.Type, envelopeHead(f.typ, len(body)), body, envelopeTail)
+		f.frameObject(out, e.Type, f.typ, body)
 	default:
 		body, err := f.jsonOf(e)
 		if err != nil {
@@ -185,25 +186,34 @@ func (f *frameWriter) event(out *chunks, e store.Event) error {
 	return nil
 }
 
+// frameObject writes a protobuf frame around an object's message.
+func (f *frameWriter) frameObject(out *chunks, typ watch.EventType, of metav1.TypeMeta, body []byte) {
+	f.object = appendEnvelopeHead(f.object[:0], of, len(body))
+	f.frame(out, typ, f.object, body, envelopeTail)
+}
+
 // frame writes an event's frame around its object, which is given in three parts.
 func (f *frameWriter) frame(out *chunks, typ watch.EventType, head, body []byte, tail string) {
 	if f.form.Format != Protobuf {
-		fmt.Fprintf(out, `{"type":%q,"object":`, typ)
+		out.WriteString(`{"type":"`)
+		out.WriteString(string(typ))
+		out.WriteString(`","object":`)
 		out.Write(body)
-		out.Write([]byte("}\n"))
+		out.WriteString("}\n")
 		return
 	}
 	object := len(head) + len(body) + len(tail)
 	raw := 1 + uvarintSize(object) + object // a RawExtension with one field
-	b := make([]byte, 4, 64)
+	b := append(f.head[:0], 0, 0, 0, 0)
 	b = appendString(b, tagField1, string(typ))
 	b = binary.AppendUvarint(append(b, tagField2), uint64(raw))
 	b = binary.AppendUvarint(append(b, tagField1), uint64(object))
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4+object))
+	f.head = b
 	out.Write(b)
 	out.Write(head)
 	out.Write(body)
-	out.Write([]byte(tail))
+	out.WriteString(tail)
 }
 
 // jsonOf is the object of an event: the entry's bytes, or a bookmark's empty object.
@@ -245,5 +255,5 @@ func (f *frameWriter) fail(out *chunks, s *metav1.Status) {
 		return
 	}
 	body, _ := s.Marshal()
-	f.frame(out, watch.Error, envelopeHead(s.TypeMeta, len(body)), body, envelopeTail)
+	f.frameObject(out, watch.Error, s.TypeMeta, body)
 }
