@@ -20,7 +20,7 @@ type shape struct {
 }
 
 type fieldShape struct {
-	kept bool // identity and managedFields, which the field manager reads
+	kept bool // of the object itself: its kind, identity and managedFields, which the field manager reads
 	in   *shape
 }
 
@@ -34,7 +34,7 @@ func (x *trimmer) of(t reflect.Type) *shape {
 		if !f.IsExported() || f.Anonymous && f.Type.Kind() == reflect.Struct && f.Type.PkgPath() == "time" {
 			s.transparent = false
 		}
-		field := fieldShape{kept: f.Name == "TypeMeta" || f.Name == "UID" || f.Name == "ManagedFields" || f.Name == "ResourceVersion"}
+		field := fieldShape{kept: isIdentity(t, f.Name)}
 		if f.Type.Kind() == reflect.Struct {
 			field.in = x.of(f.Type)
 		}
@@ -42,6 +42,15 @@ func (x *trimmer) of(t reflect.Type) *shape {
 	}
 	x.known.Store(t, s)
 	return s
+}
+
+// isIdentity tells the fields that say which object it is from those of a reference to another (of an Event's, say), which
+// are values like all others.
+func isIdentity(in reflect.Type, field string) bool {
+	if in == reflect.TypeFor[metav1.ObjectMeta]() {
+		return field == "UID" || field == "ManagedFields" || field == "ResourceVersion"
+	}
+	return field == "TypeMeta"
 }
 
 // trim clears in both structs what is equal in them, down through structs that stand in place, and reports whether
