@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/subtle"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,6 +30,19 @@ type legacyClaims struct {
 	SecretName  string `json:"kubernetes.io/serviceaccount/secret.name"`
 	AccountName string `json:"kubernetes.io/serviceaccount/service-account.name"`
 	AccountUID  string `json:"kubernetes.io/serviceaccount/service-account.uid"`
+}
+
+// IssueLegacy signs the token that lies in a Secret of an account.
+func (i *Issuer) IssueLegacy(ctx context.Context, account *corev1.ServiceAccount, secret string) (string, error) {
+	claims, err := json.Marshal(struct {
+		Issuer  string `json:"iss"`
+		Subject string `json:"sub"`
+		legacyClaims
+	}{legacyIssuer, accountUserName(account.Namespace, account.Name), legacyClaims{account.Namespace, secret, account.Name, string(account.UID)}})
+	if err != nil {
+		return "", err
+	}
+	return i.config.Signer.Sign(ctx, claims)
 }
 
 // legacyUser is the user of a token of a Secret, or why it is nobody's.

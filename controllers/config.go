@@ -1,10 +1,12 @@
 package controllers
 
 import (
+	"context"
 	"log/slog"
 	"reflect"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -16,7 +18,7 @@ import (
 // Config is what the controllers are given for one term: from the election that one process wins until it ends.
 type Config struct {
 	// ClientFor is a client that acts as a service account of kube-system: each controller has its own, and the rights
-	// of that account only.
+	// of that account only. An empty name is the identity of the controllers as one.
 	ClientFor func(account string) kubernetes.Interface
 	// MetadataFor is the same for resources of any kind, of whose objects the metadata alone are of interest.
 	MetadataFor func(account string) metadata.Interface
@@ -24,6 +26,8 @@ type Config struct {
 	Metadata metadata.Interface
 	// Discovery tells what resources there are.
 	Discovery discovery.DiscoveryInterface
+	// SignToken signs the token of an account that lies in a Secret; nil if nobody does.
+	SignToken func(ctx context.Context, account *corev1.ServiceAccount, secret string) (string, error)
 	// RootCA is what pods verify the API server with, in PEM.
 	RootCA []byte
 	// SigningCertFile and SigningKeyFile are the cluster's authority, which signs certificates of kubelets and others;

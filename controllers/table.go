@@ -12,7 +12,7 @@ import (
 // Controller is a row of the table.
 type Controller struct {
 	Name    string // as --controllers names it
-	Account string // the service account in kube-system whose rights it has
+	Account string // the service account in kube-system whose rights it has; empty for the controllers' own
 	Teller  string // whom its events are from; empty: its name
 	Workers int
 	Off     bool // unless asked for by name
@@ -26,6 +26,10 @@ func All() []Controller {
 	return []Controller{
 		{Name: "serviceaccount-controller", Account: "service-account-controller", Workers: 1, New: serviceAccountLoop,
 			Comment: "a default account in every namespace"},
+		{Name: "serviceaccount-token-controller", Workers: 5, New: tokenSecretLoop,
+			Comment: "tokens in Secrets that ask for one"},
+		{Name: "legacy-serviceaccount-token-cleaner-controller", Account: "legacy-service-account-token-cleaner", Workers: 1, New: tokenCleanupLoop,
+			Comment: "old tokens that nobody uses go"},
 		{Name: "root-ca-certificate-publisher-controller", Account: "root-ca-cert-publisher", Workers: 1, New: rootCALoop,
 			Comment: "what pods verify the API server with, in every namespace"},
 		{Name: "namespace-controller", Account: "namespace-controller", Workers: 10, New: namespaceLoop,

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/knarr-dev/knarr/auth"
 	"github.com/knarr-dev/knarr/registry"
 )
@@ -75,6 +77,14 @@ func (s *security) openSigningKey(c *Config, config *auth.IssuerConfig) (err err
 	}
 	s.accountKeys = auth.FixedKeys(keys)
 	return err
+}
+
+// SignToken signs tokens that lie in Secrets; nil if tokens are signed elsewhere, where none that never expire are.
+func (s *Server) SignToken() func(ctx context.Context, account *corev1.ServiceAccount, secret string) (string, error) {
+	if s.security.signer != nil {
+		return nil
+	}
+	return s.security.issuer.IssueLegacy
 }
 
 // openSigner connects to a signer elsewhere, which bounds how long its tokens may live.

@@ -32,8 +32,11 @@ func within(s *server.Server, user registry.User) *rest.Config {
 // managers is the identity of the controllers as one: it reads, and writes events.
 func managers() registry.User { return registry.User{Name: "system:kube-controller-manager"} }
 
-// account is a service account of kube-system.
+// account is a service account of kube-system; without a name, the controllers as one.
 func account(name string) registry.User {
+	if name == "" {
+		return managers()
+	}
 	return registry.User{Name: "system:serviceaccount:" + metav1.NamespaceSystem + ":" + name,
 		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + metav1.NamespaceSystem}}
 }
@@ -57,7 +60,7 @@ func runControllers(ctx context.Context, s *server.Server, factory informers.Sha
 		SigningCertFile: signing, SigningKeyFile: key,
 		ClientFor:   func(name string) kubernetes.Interface { return kubernetes.NewForConfigOrDie(within(s, account(name))) },
 		MetadataFor: func(name string) metadata.Interface { return metadata.NewForConfigOrDie(within(s, account(name))) },
-		RootCA:      s.RootCA(), Discovery: client.Discovery(),
+		RootCA:      s.RootCA(), SignToken: s.SignToken(), Discovery: client.Discovery(),
 		Metadata: meta, Informers: factory, Clock: clock.RealClock{}, Log: log,
 		EventsFrom: func(name string) record.EventRecorder {
 			return events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: name})
