@@ -37,7 +37,8 @@ func newStand(options ...func(*Config)) *stand {
 
 func (s *stand) cycle(p *corev1.Pod) *Cycle {
 	s.cluster.cycle++
-	return &Cycle{Cluster: s.cluster, Pod: newPod(p), profile: s.profiles[corev1.DefaultSchedulerName], promises: s.queue.promises}
+	return &Cycle{Cluster: s.cluster, Pod: newPod(p), profile: s.profiles[corev1.DefaultSchedulerName], promises: s.queue.promises,
+		promised: p.Status.NominatedNodeName}
 }
 
 // decide runs a cycle; it returns the node's name, or the message.

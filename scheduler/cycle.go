@@ -12,6 +12,7 @@ type Cycle struct {
 	Pod      *Pod
 	profile  *profile
 	promises map[string][]*Waiting // of places on nodes
+	promised string                // to the pod itself
 	judges   []judgeOf
 	thought  whatIf
 	// dry says that nothing may be kept of it.
@@ -56,7 +57,7 @@ func (c *Cycle) decide() (*Node, *Diagnosis) {
 	}
 
 	// 2. A node that was promised is taken if it will do.
-	if n := c.nodes[c.Pod.Status.NominatedNodeName]; n != nil && n.Node != nil {
+	if n := c.nodes[c.promised]; n != nil && n.Node != nil {
 		if refusal := c.judge(n); refusal == nil {
 			return n, nil
 		}

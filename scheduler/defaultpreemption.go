@@ -67,7 +67,7 @@ func ineligible(c *Cycle, diagnosis *Diagnosis) string {
 	if p.Spec.PreemptionPolicy != nil && *p.Spec.PreemptionPolicy == corev1.PreemptNever {
 		return "not eligible due to preemptionPolicy=Never."
 	}
-	n := c.nodes[p.Status.NominatedNodeName]
+	n := c.nodes[c.promised]
 	if n == nil || n.Node == nil {
 		return ""
 	}

@@ -111,7 +111,7 @@ func (s *Scheduler) schedule(ctx context.Context, w *Waiting) {
 		return
 	}
 	s.cluster.cycle++
-	c := &Cycle{Cluster: s.cluster, Pod: w.Pod, profile: w.profile, promises: s.queue.promises}
+	c := &Cycle{Cluster: s.cluster, Pod: w.Pod, profile: w.profile, promises: s.queue.promises, promised: w.promised}
 	n, diagnosis := c.decide()
 	if n == nil {
 		s.refuse(ctx, w, c, diagnosis)
