@@ -63,7 +63,7 @@ func (k ConfigKind[T]) checkVersion(d *document) error {
 	case kind != k.Kind:
 		return fmt.Errorf("%d: kind is %q: this file has to hold a %s", d.line("kind"), kind, k.Kind)
 	case !slices.Contains(k.Versions, version):
-		return fmt.Errorf("%d: apiVersion is %q: a %s is of %s", d.line("apiVersion"), version, k.Kind, strings.Join(k.Versions, " or "))
+		return fmt.Errorf("%d: apiVersion is %q: use %s for kind %s", d.line("apiVersion"), version, strings.Join(k.Versions, " or "), k.Kind)
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func TestFaultsOfConfigurationFilesAreFound(t *testing.T) {
 		"bad YAML":                  {head + "name: [\n", "f:3: did not find expected node content"},
 		"another kind":              {"apiVersion: harbour/v1\nkind: Boat\n", `f:2: kind is "Boat": this file has to hold a Ship`},
 		"no kind":                   {"apiVersion: harbour/v1\n", `f:1: kind is "": this file has to hold a Ship`},
-		"another version":           {"kind: Ship\n\napiVersion: harbour/v2\n", `f:3: apiVersion is "harbour/v2": a Ship is of harbour/v1 or harbour/v1beta1`},
+		"another version":           {"kind: Ship\n\napiVersion: harbour/v2\n", `f:3: apiVersion is "harbour/v2": use harbour/v1 or harbour/v1beta1 for kind Ship`},
 		"an unknown field":          {head + "crew:\n- name: Leif\n- name: Ulf\n  rank: 1\n", `f:6: unknown field "crew[1].rank"`},
 		"another case is unknown":   {head + "Name: x\n", `f:3: unknown field "Name"`},
 		"a repeated field":          {head + "name: a\nname: b\n", `f:4: duplicate field "name"`},

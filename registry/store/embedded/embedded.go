@@ -75,6 +75,10 @@ func Start(c Config) (*Etcd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
+	file := filepath.Join(dir, "member", "snap", "db")
+	if err := checkFile(file); err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
 	config, err := c.etcd()
 	if err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
@@ -100,7 +104,7 @@ func Start(c Config) (*Etcd, error) {
 	}
 	e.keeper = &keeper{client: e.client, defrag: server.Server.Backend().Defrag, quota: c.Quota, log: c.Log}
 	if c.ListenClients == "" {
-		e.keeper.file = filepath.Join(dir, "member", "snap", "db")
+		e.keeper.file = file
 	}
 	e.keeper.start()
 	return e, nil

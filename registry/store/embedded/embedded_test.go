@@ -42,6 +42,24 @@ func TestAHealthyStartIsQuiet(t *testing.T) {
 	}
 }
 
+func TestAFileThatCannotBeOpenedIsAnError(t *testing.T) {
+	running := filepath.Join(t.TempDir(), "etcd")
+	start(t, Config{Dir: running})
+	broken := filepath.Join(t.TempDir(), "etcd")
+	file := filepath.Join(broken, "member", "snap", "db")
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for dir, want := range map[string]string{running: "open in another process", broken: "put a backup in its place"} {
+		if _, err := Start(Config{Dir: dir}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
 func TestRevisionIsNoOlderThanWhatWasAcknowledged(t *testing.T) {
 	e := start(t, Config{})
 	put, err := e.Client().Put(t.Context(), "a", "1")
