@@ -61,8 +61,7 @@ func newDaemonSets(c *Config) Loop {
 	x := &daemonSets{lister: c.Informers.Apps().V1().DaemonSets().Lister(), nodes: c.Informers.Core().V1().Nodes().Lister(),
 		pods: c.Source(&corev1.Pod{}), revisions: c.Source(&appsv1.ControllerRevision{}), failed: map[daemonPlace]daemonFailures{}}
 	return Loop{
-		Watches: []Watch{{c.Source(&appsv1.DaemonSet{}), x.changed}, {x.pods, x.setsOf}, {x.revisions, x.setsOf}, {c.Source(&corev1.Node{}), x.concerned}},
-
+		Watches:   []Watch{{c.Source(&appsv1.DaemonSet{}), x.changed}, {x.pods, x.setsOf}, {x.revisions, x.touched}, {c.Source(&corev1.Node{}), x.concerned}},
 		Reconcile: x.reconcile,
 	}
 }
@@ -74,6 +73,15 @@ func (x *daemonSets) changed(old, now metav1.Object) []Key {
 		maps.DeleteFunc(x.failed, func(p daemonPlace, _ daemonFailures) bool { return p.uid == old.GetUID() })
 	}
 	return itself(old, now)
+}
+
+// touched are the DaemonSets whose revisions somebody has changed or deleted. Those that are new with an owner have been
+// made on its behalf: as upstream, what they are is looked at in the next turn that has another reason.
+func (x *daemonSets) touched(old, now metav1.Object) []Key {
+	if old == nil && metav1.GetControllerOfNoCopy(now) != nil {
+		return nil
+	}
+	return x.setsOf(old, now)
 }
 
 // setsOf are the DaemonSets that a change of a pod or a revision concerns.
