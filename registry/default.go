@@ -17,10 +17,12 @@ func fillPointer[T any](field **T, value T) {
 	}
 }
 
-// defaultResourceList rounds quantities up to thousandths, the finest that the API keeps.
+// defaultResourceList rounds quantities up to thousandths, the finest that the API keeps. A list that is so already is not
+// written to: what a patch does not touch belongs to the stored object, which others read meanwhile.
 func defaultResourceList(list corev1.ResourceList) {
 	for name, quantity := range list {
-		quantity.RoundUp(-3)
-		list[name] = quantity
+		if exact := quantity.RoundUp(-3); !exact {
+			list[name] = quantity
+		}
 	}
 }
