@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"sync"
 
@@ -33,6 +34,8 @@ type Config struct {
 	// SigningCertFile and SigningKeyFile are the cluster's authority, which signs certificates of kubelets and others;
 	// none are signed if they are empty.
 	SigningCertFile, SigningKeyFile string
+	// ClusterCIDRs are the ranges out of which nodes get theirs for pods, one of a family; nodes get none if there are none.
+	ClusterCIDRs []netip.Prefix
 	// Informers are shared with the other parts of the process; all are of whole resources.
 	Informers informers.SharedInformerFactory
 	// EventsFrom takes what people are told of, in the name of a controller.

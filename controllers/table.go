@@ -58,6 +58,8 @@ func All() []Controller {
 			Comment: "requests of kubelets that may have a certificate are approved"},
 		{Name: "certificatesigningrequest-cleaner-controller", Account: "certificate-controller", Workers: 1, New: csrCleaningLoop,
 			Comment: "requests that are settled or forgotten go"},
+		{Name: "node-ipam-controller", Account: "node-controller", Workers: 1, New: nodeIPAMLoop,
+			Comment: "each node has ranges of pod addresses of its own, if the cluster has some to give"},
 		{Name: "node-lifecycle-controller", Account: "node-controller", Teller: "node-controller", Workers: 8, New: nodeLifecycleLoop,
 			Comment: "silent nodes are Unknown, and nodes have the taints that their conditions mean"},
 		{Name: "taint-eviction-controller", Account: "node-controller", Workers: 8, New: taintEvictionLoop,

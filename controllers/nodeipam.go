@@ -1,0 +1,151 @@
+package controllers
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// nodeIPAM promises that each node has a range of pod addresses of its own, of every range of the cluster; none if the
+// cluster has none.
+//
+// The subtle case is the start: what nodes have already is taken before anything is given away.
+type nodeIPAM struct {
+	nodes    *Source
+	clusters []netip.Prefix
+
+	mu    sync.Mutex // guards the fields below
+	ready bool       // what nodes had at the start is in taken
+	taken map[netip.Prefix]string
+	next  []uint64 // by cluster range: the number from which a free one is looked for
+}
+
+// Sizes of a node's ranges, as upstream's.
+const (
+	nodeMaskIPv4 = 24
+	nodeMaskIPv6 = 64
+)
+
+func nodeIPAMLoop(c *Config) Loop {
+	if len(c.ClusterCIDRs) == 0 {
+		return Loop{}
+	}
+	x := &nodeIPAM{nodes: c.Source(&corev1.Node{}), clusters: c.ClusterCIDRs, taken: map[netip.Prefix]string{}, next: make([]uint64, len(c.ClusterCIDRs))}
+	return Loop{Watches: []Watch{{x.nodes, itself}}, Reconcile: x.reconcile}
+}
+
+func (x *nodeIPAM) reconcile(ctx context.Context, t *Turn) error {
+	node, _ := x.nodes.cached(t.Key).(*corev1.Node)
+	if node == nil {
+		x.release(t.Name)
+		return nil
+	}
+	ranges, complete := x.assign(node)
+	if ranges == nil {
+		return nil
+	}
+	if !complete {
+		t.Event(nodeReference(node), corev1.EventTypeNormal, "CIDRNotAvailable", "Node %s status is now: %s", node.Name, "CIDRNotAvailable")
+		return nil
+	}
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": node.UID}, "spec": map[string]any{"podCIDR": ranges[0], "podCIDRs": ranges}})
+	if err != nil {
+		return err
+	}
+	_, err = Patch(ctx, t, t.Client.CoreV1().Nodes(), node.Name, types.MergePatchType, body)
+	return goneAlready(err)
+}
+
+// assign takes ranges for a node that has none; nil if it has. The same node gets the same ones until it is gone.
+func (x *nodeIPAM) assign(node *corev1.Node) (ranges []string, complete bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.ready {
+		for _, o := range x.nodes.all("") {
+			x.occupy(o.(*corev1.Node))
+		}
+		x.ready = true
+	}
+	if len(node.Spec.PodCIDRs) > 0 {
+		x.occupy(node)
+		return nil, true
+	}
+	for i, cluster := range x.clusters {
+		p, ok := x.take(i, cluster, node.Name)
+		if !ok {
+			for p := range x.taken {
+				if x.taken[p] == node.Name {
+					delete(x.taken, p)
+				}
+			}
+			return []string{}, false
+		}
+		ranges = append(ranges, p.String())
+	}
+	return ranges, true
+}
+
+func (x *nodeIPAM) occupy(node *corev1.Node) {
+	for _, text := range node.Spec.PodCIDRs {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			x.taken[p.Masked()] = node.Name
+		}
+	}
+}
+
+// take is the next free range of the cluster's. One that was given back is not used again before all others were.
+func (x *nodeIPAM) take(i int, cluster netip.Prefix, node string) (netip.Prefix, bool) {
+	for p, owner := range x.taken {
+		if owner == node && cluster.Contains(p.Addr()) {
+			return p, true // its patch has not been seen yet
+		}
+	}
+	count := rangesIn(cluster)
+	for n := range count {
+		number := (x.next[i] + n) % count
+		if p := rangeOf(cluster, number); x.taken[p] == "" {
+			x.taken[p], x.next[i] = node, number+1
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+func (x *nodeIPAM) release(node string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for p, owner := range x.taken {
+		if owner == node {
+			delete(x.taken, p)
+		}
+	}
+}
+
+func nodeMask(cluster netip.Prefix) int {
+	if cluster.Addr().Is4() {
+		return max(nodeMaskIPv4, cluster.Bits())
+	}
+	return max(nodeMaskIPv6, cluster.Bits())
+}
+
+// rangesIn is how many ranges of nodes a cluster's range has; of a very large one the first 65,536 are used.
+func rangesIn(cluster netip.Prefix) uint64 { return 1 << min(nodeMask(cluster)-cluster.Bits(), 16) }
+
+// rangeOf is the range of that number.
+func rangeOf(cluster netip.Prefix, number uint64) netip.Prefix {
+	mask := nodeMask(cluster)
+	raw := cluster.Masked().Addr().AsSlice()
+	if len(raw) == 4 {
+		binary.BigEndian.PutUint32(raw, binary.BigEndian.Uint32(raw)+uint32(number<<(32-mask)))
+	} else if mask <= 64 {
+		binary.BigEndian.PutUint64(raw, binary.BigEndian.Uint64(raw)+number<<(64-mask))
+	}
+	address, _ := netip.AddrFromSlice(slices.Clip(raw))
+	return netip.PrefixFrom(address, mask)
+}
