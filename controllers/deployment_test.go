@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,38 @@ func TestDeploymentSteps(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestProportions scales rollouts of any shape: none has less than nothing, and all have what is allowed together, save where
+// rounding up many small ones is more than the largest can give.
+func TestProportions(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		d := deploymentWith(random.Int32N(50), fmt.Sprint(random.Int32N(5)), "1")
+		var sets []*appsv1.ReplicaSet
+		for i := range 2 + random.Int32N(4) {
+			sets = append(sets, setWith(fmt.Sprint("s", i), i, 1+random.Int32N(50), 0, 0))
+		}
+		for _, rs := range sets {
+			rs.Annotations[maximumAnnotation] = fmt.Sprint(sum(sets, sizeOf))
+		}
+		surge, _ := deploymentLimits(d)
+		allowed := *d.Spec.Replicas + surge
+		if *d.Spec.Replicas == 0 {
+			allowed = 0
+		}
+		sorted, sizes := proportions(d, sets)
+		total := int32(0)
+		for i, size := range sizes {
+			total += size
+			if size < 0 || i > 0 && sizeOf(sorted[i-1]) < sizeOf(sorted[i]) {
+				t.Fatalf("sizes %v", sizes)
+			}
+		}
+		if total != allowed && sizes[0] > 0 {
+			t.Fatalf("sizes %v are %d together, allowed are %d", sizes, total, allowed)
+		}
 	}
 }
 
