@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"github.com/munnerz/goautoneg"
@@ -36,7 +35,7 @@ func asAggregatedDiscovery(p wish) bool {
 func acceptMedia(r *http.Request, allowed func(wish) bool) (documentMedia, bool) {
 	header := r.Header.Get("Accept")
 	if header == "" {
-		return documentMedia{contentType: "application/json", pretty: wantsPretty(r)}, allowed(nil)
+		return documentMedia{contentType: "application/json", pretty: prettyWanted(r)}, allowed(nil)
 	}
 	for _, clause := range goautoneg.ParseAccept(header) {
 		p := wish(clause.Params)
@@ -46,21 +45,11 @@ func acceptMedia(r *http.Request, allowed func(wish) bool) (documentMedia, bool)
 		for _, offer := range strings.Split(documentMedias, ", ") {
 			kind, sub, _ := strings.Cut(offer, "/")
 			if (clause.Type == kind && (clause.SubType == sub || clause.SubType == "*")) || (clause.Type == "*" && clause.SubType == "*") {
-				return documentMedia{contentType: offer, pretty: p["pretty"] == "1" || wantsPretty(r)}, true
+				return documentMedia{contentType: offer, pretty: p["pretty"] == "1" || prettyWanted(r)}, true
 			}
 		}
 	}
 	return documentMedia{}, false
-}
-
-// wantsPretty is true for people: they ask for it, or use a browser or a command line tool.
-func wantsPretty(r *http.Request) bool {
-	if p := r.URL.Query().Get("pretty"); p != "" {
-		on, _ := strconv.ParseBool(p)
-		return on
-	}
-	agent := r.UserAgent()
-	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
 }
 
 // negotiated answers with obj in the form that the client prefers.

@@ -63,7 +63,6 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Del("Warning") // of the version: nobody has come as far
 	}
 	form, ferr := negotiate(r, wholeOnly)
-	form.Pretty = prettyWanted(r)
 	if ferr != nil {
 		form = Form{Pretty: true} // who takes nothing of what there is may be a person
 	}

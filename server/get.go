@@ -35,6 +35,5 @@ func (c *call) get() error {
 // negotiateForm settles the form of an answer that holds an object, or a list of them.
 func (c *call) negotiateForm() (err error) {
 	c.form, err = negotiate(c.r, anyShape)
-	c.form.Pretty = prettyWanted(c.r)
 	return err
 }

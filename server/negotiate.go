@@ -60,8 +60,9 @@ const (
 // first. Errors are 406 in upstream's two wordings: no such media type, or no such transformation of it.
 func negotiate(r *http.Request, allowed shapes) (Form, error) {
 	accept := r.Header.Get("Accept")
+	pretty := prettyWanted(r)
 	if accept == "" || accept == "*/*" || accept == mediaJSON {
-		return Form{}, nil
+		return Form{Pretty: pretty}, nil
 	}
 	if accept == mediaProtobuf {
 		return Form{Format: Protobuf}, nil
@@ -74,6 +75,7 @@ func negotiate(r *http.Request, allowed shapes) (Form, error) {
 		}
 		known = true
 		if form, ok := shapeOf(format, clause.Params, allowed); ok {
+			form.Pretty = pretty || clause.Params["pretty"] == "1"
 			return form, nil
 		}
 	}
@@ -122,8 +124,8 @@ func shapeOf(format Format, params map[string]string, allowed shapes) (Form, boo
 func prettyWanted(r *http.Request) bool {
 	if strings.Contains(r.URL.RawQuery, "pretty") {
 		if v := r.URL.Query().Get("pretty"); v != "" {
-			on, err := strconv.ParseBool(v)
-			return err != nil || on
+			on, _ := strconv.ParseBool(v) // what is neither yes nor no is no
+			return on
 		}
 	}
 	agent := r.UserAgent()
