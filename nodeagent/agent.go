@@ -53,6 +53,7 @@ type Agent struct {
 	addresses   []string
 	voices      chan struct{}
 	adopted     map[string]string // sandboxes from before, by pod UID
+	life        context.Context   // of Run: what outlasts the round of a pod ends with it
 }
 
 // voices is how many writes of an agent are under way at a time.
@@ -87,6 +88,7 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	ready()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	a.life = ctx
 	var parts sync.WaitGroup
 	errs := make([]error, 3)
 	for i, part := range []func(context.Context) error{a.watch, a.follow, a.beat} {

@@ -142,8 +142,8 @@ func (a *Agent) serveLog(w http.ResponseWriter, r *http.Request) {
 	out.Flush()
 }
 
-// refuseStream says why nobody can enter a pod.
+// refuseStream says why nobody can enter a pod. The text has no colon: clients read what looks like YAML as a Status.
 func (a *Agent) refuseStream(w http.ResponseWriter, r *http.Request) {
-	http.Error(w, fmt.Sprintf("pod %s/%s runs on a simulated node: there is no program in it that could answer", r.PathValue("namespace"), r.PathValue("pod")),
+	http.Error(w, fmt.Sprintf("pod %s/%s runs on a simulated node, where no program is that could answer", r.PathValue("namespace"), r.PathValue("pod")),
 		http.StatusNotImplemented)
 }

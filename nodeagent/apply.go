@@ -14,7 +14,7 @@ import (
 func (a *Agent) apply(ctx context.Context, w *work, s *situation, todo actions) (next time.Time, err error) {
 	for _, x := range todo.stop {
 		w.revive[x.run.id] = true
-		a.stop(ctx, w, s.pod, x)
+		a.stop(w, s.pod, x)
 	}
 	if todo.end {
 		return time.Time{}, a.end(ctx, w, s)
@@ -137,19 +137,18 @@ func (a *Agent) forget(ctx context.Context, w *work, s *situation, name string) 
 }
 
 // stop asks a container to end. That takes as long as its grace, so nobody waits: the runtime tells when it has.
-func (a *Agent) stop(ctx context.Context, w *work, pod *corev1.Pod, x stopping) {
+func (a *Agent) stop(w *work, pod *corev1.Pod, x stopping) {
 	if w.stopping[x.run.id] {
 		return
 	}
 	w.stopping[x.run.id] = true
 	a.containerEvent(pod, x.run.name, corev1.EventTypeNormal, "Killing", "%s", x.message)
-	a.stopAside(ctx, pod, x.run.id, x.grace)
+	a.stopAside(pod, x.run.id, x.grace)
 }
 
-func (a *Agent) stopAside(ctx context.Context, pod *corev1.Pod, id string, grace int64) {
-	ctx = context.WithoutCancel(ctx) // the round ends before the container
+func (a *Agent) stopAside(pod *corev1.Pod, id string, grace int64) {
 	a.desk.busy.Go(func() {
-		if err := a.Runtime.StopContainer(ctx, id, grace); err != nil {
+		if err := a.Runtime.StopContainer(a.life, id, grace); err != nil && a.life.Err() == nil {
 			a.Log.Warn("stop a container", "pod", podLabel(pod), "id", id, "err", err)
 		}
 	})
@@ -176,10 +175,10 @@ func (a *Agent) end(ctx context.Context, w *work, s *situation) error {
 		grace := s.graceOf(containerNamed(s.pod, r.name), "")
 		key := fmt.Sprint(r.id, " in ", grace)
 		if w.stopping[r.id] && !w.stopping[key] {
-			a.stopAside(ctx, s.pod, r.id, grace)
+			a.stopAside(s.pod, r.id, grace)
 		}
 		w.stopping[key] = true
-		a.stop(ctx, w, s.pod, stopping{r, grace, "Stopping container " + r.name})
+		a.stop(w, s.pod, stopping{r, grace, "Stopping container " + r.name})
 	}
 	if len(first) > 0 || s.seen.sandbox == nil || !s.seen.sandbox.ready {
 		return nil
