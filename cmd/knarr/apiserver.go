@@ -18,7 +18,7 @@ func apiserverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runAPIServer(c.Context(), config, log, nil)
+			return runAPIServer(c.Context(), config, log)
 		},
 	}
 	bindFlags(c.Flags(), &config)
@@ -27,8 +27,8 @@ func apiserverCommand() *cobra.Command {
 	return c
 }
 
-// runAPIServer runs an API server until ctx ends; ready, if any, is called once it answers.
-func runAPIServer(ctx context.Context, config server.Config, log *slog.Logger, ready func()) error {
+// runAPIServer runs an API server until ctx ends. Whoever waits for it learns from the log that it answers.
+func runAPIServer(ctx context.Context, config server.Config, log *slog.Logger) error {
 	if err := config.Validate(); err != nil {
 		return err
 	}
@@ -36,5 +36,7 @@ func runAPIServer(ctx context.Context, config server.Config, log *slog.Logger, r
 	if err != nil {
 		return err
 	}
-	return s.Run(ctx, ready)
+	return s.Run(ctx, func() {
+		log.Info("the API is served", "url", config.LocalURL(), "kubeconfig", config.KubeconfigPath())
+	})
 }

@@ -145,7 +145,7 @@ func (c *Cluster) ready(ctx context.Context) bool {
 	return answer.StatusCode == http.StatusOK
 }
 
-// Binary finds what `make build` made.
+// Binary finds what make made.
 func Binary(t testing.TB, name string) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -162,7 +162,7 @@ func Binary(t testing.TB, name string) string {
 	}
 	path := filepath.Join(dir, "bin", name)
 	if _, err := os.Stat(path); err != nil {
-		t.Fatalf("there is no bin/%s: run `make test`, or `make build` first", name)
+		t.Fatalf("there is no bin/%s: `make bin/%s` makes it, and `make test` all that tests need", name, name)
 	}
 	return path
 }
