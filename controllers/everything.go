@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// everything is a source for each resource whose objects can be listed, watched and deleted: that of the controllers that
+// everything is a source for each resource, but events, whose objects can be listed, watched and deleted: that of the controllers that
 // read the resource anyway, or one of metadata alone. Resources come and go with custom resource definitions and
 // aggregated servers, and so do their sources.
 type everything struct {
@@ -138,12 +138,17 @@ func servedResources(groups []*metav1.APIGroup, lists []*metav1.APIResourceList)
 			}
 			kinds[r.Kind] = r
 			of := r.resource.GroupResource()
-			if watchable.Match(list.GroupVersion, served) && (found[of] == nil || list.GroupVersion == preferred[version.Group]) {
+			if watchable.Match(list.GroupVersion, served) && !isEvents(of) && (found[of] == nil || list.GroupVersion == preferred[version.Group]) {
 				found[of] = r
 			}
 		}
 	}
 	return found, kinds
+}
+
+// isEvents is about what nobody owns, and nobody counts, and of which there is much.
+func isEvents(of schema.GroupResource) bool {
+	return of.Resource == "events" && (of.Group == "" || of.Group == "events.k8s.io")
 }
 
 // gain opens the source of a resource that is new, and lets those who follow everything have it.

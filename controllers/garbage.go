@@ -56,11 +56,8 @@ func garbageLoop(c *Config) Loop {
 	return Loop{Everything: x.follow, Reconcile: x.reconcile}
 }
 
-// follow is about all resources but events, which nobody owns and there are many of.
+// follow keeps the graph.
 func (x *garbage) follow(r *Resource) func(old, now metav1.Object) []Key {
-	if r.resource.Resource == "events" && (r.resource.Group == "" || r.resource.Group == "events.k8s.io") {
-		return nil
-	}
 	return func(old, now metav1.Object) (keys []Key) {
 		for _, uid := range x.graph.observe(r, old, now) {
 			keys = append(keys, Key{Name: string(uid)})

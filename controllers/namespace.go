@@ -19,8 +19,8 @@ import (
 // is there for as long as they run. All else goes once no pod is left, whatever the API serves. Until the namespace is
 // gone its conditions tell what is left in it, and why.
 //
-// The subtle case is what does not go at once. The last pod of a namespace wakes the controller; objects that are held by
-// finalizers are looked for again, as their owners have to act.
+// The subtle case is what does not go at once: pods that take their time to end, and what finalizers hold. The last of
+// them that goes wakes the controller; what no cache has is looked for again after a while.
 type namespaces struct {
 	namespaces, pods *Source
 	discovery        discovery.DiscoveryInterface
@@ -29,7 +29,8 @@ type namespaces struct {
 func namespaceLoop(c *Config) Loop {
 	x := &namespaces{c.Source(&corev1.Namespace{}), c.Source(&corev1.Pod{}), c.Discovery}
 	return Loop{
-		Watches:     []Watch{{x.namespaces, goingNamespace}, {x.pods, x.lostLastPod}},
+		Watches:     []Watch{{x.namespaces, goingNamespace}},
+		Everything:  x.follow,
 		Reconcile:   x.reconcile,
 		LastBackoff: time.Minute,
 	}
@@ -42,16 +43,21 @@ func goingNamespace(_, now metav1.Object) []Key {
 	return []Key{KeyOf(now)}
 }
 
-// lostLastPod is the key of a namespace that waits for nothing but the pod that has gone now.
-func (x *namespaces) lostLastPod(old, now metav1.Object) []Key {
-	if now != nil {
+// follow is about the last object of a resource in a namespace that waits for it to go.
+func (x *namespaces) follow(r *Resource) func(old, now metav1.Object) []Key {
+	if !r.Namespaced {
 		return nil
 	}
-	k := Key{Name: old.GetNamespace()}
-	if namespace := x.namespaces.cached(k); namespace == nil || namespace.GetDeletionTimestamp() == nil || len(x.pods.all(k.Name)) > 0 {
-		return nil
+	return func(old, now metav1.Object) []Key {
+		if now != nil {
+			return nil
+		}
+		k := Key{Name: old.GetNamespace()}
+		if namespace := x.namespaces.cached(k); namespace == nil || namespace.GetDeletionTimestamp() == nil || len(r.all(k.Name)) > 0 {
+			return nil
+		}
+		return []Key{k}
 	}
-	return []Key{k}
 }
 
 func (x *namespaces) reconcile(ctx context.Context, t *Turn) error {

@@ -44,11 +44,10 @@ func quotaAllowsOtherwise(old, now metav1.Object) []Key {
 
 // follow is about objects that have gone or use less than before, and the quotas that count them.
 func (x *resourceQuotas) follow(r *Resource) func(old, now metav1.Object) []Key {
-	of := r.resource.GroupResource()
-	if !r.Namespaced || of.Resource == "events" && (of.Group == "" || of.Group == "events.k8s.io") {
+	if !r.Namespaced {
 		return nil
 	}
-	meter := x.meter(of)
+	meter := x.meter(r.resource.GroupResource())
 	return func(old, now metav1.Object) (keys []Key) {
 		if old == nil || now != nil && (meter.frees == nil || !meter.frees(old, now)) {
 			return nil
