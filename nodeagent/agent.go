@@ -62,7 +62,7 @@ const voices = 32
 // New makes an agent. Nothing happens before Run.
 func New(c Config) *Agent {
 	a := &Agent{Config: c, recorders: map[string]record.EventRecorder{}, voices: make(chan struct{}, voices)}
-	a.desk.pods = map[types.UID]*work{}
+	a.desk.pods, a.desk.used = map[types.UID]*work{}, map[string]load{}
 	for _, node := range c.Nodes {
 		a.recorders[node] = c.Events(node)
 	}

@@ -29,6 +29,10 @@ func podStatus(x *reading, now metav1.Time) corev1.PodStatus {
 		s.StartTime = &now
 	}
 	s.InitContainerStatuses, s.ContainerStatuses, s.EphemeralContainerStatuses = nil, nil, nil
+	if x.verdict != nil && x.verdict.refused {
+		s.Phase, s.Reason, s.Message = corev1.PodFailed, x.verdict.reason, "Pod was rejected: "+x.verdict.message
+		return s
+	}
 	for role, c := range containers(x.pod) {
 		status := x.containerStatus(role, c)
 		switch role {

@@ -19,8 +19,9 @@ import (
 // A pod is worked on by one goroutine at a time, which exists while there is something to do: a pod that just runs costs
 // none. What changes meanwhile makes it go round once more.
 type desk struct {
-	mu   sync.Mutex // guards pods, and of each work pod, gone, dirty, busy, timer and interrupt
+	mu   sync.Mutex // guards pods and used, and of each work pod, gone, dirty, busy, timer, interrupt and counted
 	pods map[types.UID]*work
+	used map[string]load // by node
 	// busy are the goroutines that work.
 	busy sync.WaitGroup
 }
@@ -32,6 +33,7 @@ type work struct {
 	dirty, busy bool
 	timer       clock.Timer
 	interrupt   context.CancelFunc // of the round that runs, for when the pod is to end
+	counted     load               // what it requests of its node
 
 	// ---
 	recalled []run
@@ -54,7 +56,10 @@ type trouble struct {
 }
 
 // verdict is why the agent ends a pod.
-type verdict struct{ reason, message string }
+type verdict struct {
+	reason, message string
+	refused         bool // it was never begun
+}
 
 // told takes in what the API says of a pod.
 func (a *Agent) told(ctx context.Context, pod *corev1.Pod, gone bool) {
@@ -69,6 +74,7 @@ func (a *Agent) told(ctx context.Context, pod *corev1.Pod, gone bool) {
 			stopping: map[string]bool{}, trouble: map[string]trouble{}}
 		w.sandbox = a.adopted[string(pod.UID)]
 		a.desk.pods[pod.UID] = w
+		a.admit(w, pod)
 	}
 	ends := gone || pod.DeletionTimestamp != nil
 	if ends && w.interrupt != nil && w.pod.DeletionTimestamp == nil && !w.gone {
@@ -139,6 +145,9 @@ func (a *Agent) workOn(ctx context.Context, w *work) {
 			w.timer.Stop()
 			w.timer = nil
 		}
+		if done || w.status != nil && finished(w.status.Phase) {
+			a.leave(w)
+		}
 		if done {
 			delete(a.desk.pods, pod.UID)
 			w.busy = false
@@ -206,7 +215,7 @@ func (a *Agent) deadline(w *work, pod *corev1.Pod) (overdue bool, at time.Time) 
 	if a.Clock.Now().Before(at) {
 		return false, at
 	}
-	w.verdict = &verdict{"DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}
+	w.verdict = &verdict{reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline"}
 	a.podEvent(pod, corev1.EventTypeNormal, w.verdict.reason, "%s", w.verdict.message)
 	return true, time.Time{}
 }

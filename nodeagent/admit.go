@@ -1,0 +1,77 @@
+package nodeagent
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
+)
+
+// A pod that the scheduler did not put here, or put here without knowing all, is refused if it does not fit: what runs
+// already comes first.
+
+// load is what pods request of a node, CPU in thousandths.
+type load map[corev1.ResourceName]int64
+
+func loadOf(p *corev1.Pod) load {
+	l := amounts(resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{}))
+	l[corev1.ResourcePods] = 1
+	return l
+}
+
+func amounts(of corev1.ResourceList) load {
+	l := load{}
+	for name, q := range of {
+		if l[name] = q.Value(); name == corev1.ResourceCPU {
+			l[name] = q.MilliValue()
+		}
+	}
+	return l
+}
+
+// refusal says why a pod does not fit beside what is there; nil if it does. Resources of which the node knows nothing do not
+// count.
+func refusal(capacity, used, wants load) *verdict {
+	first := []corev1.ResourceName{corev1.ResourcePods, corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage}
+	rest := slices.DeleteFunc(slices.Sorted(maps.Keys(wants)), func(n corev1.ResourceName) bool { return slices.Contains(first, n) })
+	for _, name := range append(first, rest...) {
+		has, known := capacity[name]
+		if !known || wants[name] == 0 || used[name]+wants[name] <= has {
+			continue
+		}
+		return &verdict{reason: "OutOf" + string(name), refused: true, message: fmt.Sprintf(
+			"Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, wants[name], used[name], has)}
+	}
+	return nil
+}
+
+// admit counts a pod among those of its node, or refuses it. One that was started before is not asked again. The desk is
+// locked.
+func (a *Agent) admit(w *work, pod *corev1.Pod) {
+	used := a.desk.used[pod.Spec.NodeName]
+	if used == nil {
+		used = load{}
+		a.desk.used[pod.Spec.NodeName] = used
+	}
+	wants := loadOf(pod)
+	if pod.Status.StartTime == nil && pod.DeletionTimestamp == nil {
+		if w.verdict = refusal(amounts(a.Capacity), used, wants); w.verdict != nil {
+			a.podEvent(pod, corev1.EventTypeWarning, w.verdict.reason, "%s", w.verdict.message)
+			return
+		}
+	}
+	w.counted = wants
+	for name, n := range wants {
+		used[name] += n
+	}
+}
+
+// leave gives back what a pod has requested. The desk is locked.
+func (a *Agent) leave(w *work) {
+	for name, n := range w.counted {
+		a.desk.used[w.pod.Spec.NodeName][name] -= n
+	}
+	w.counted = nil
+}
