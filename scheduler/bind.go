@@ -11,7 +11,8 @@ import (
 // bind sends a pod to its node: from now on it counts there, as if it were bound. The rest goes on in the background.
 func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
 	placed := w.Pod.on(n.name)
-	s.cluster.assume(placed)
+	counted := *placed // the cluster's own: it puts later versions of the pod into it
+	s.cluster.assume(&counted)
 	s.queue.promise(w, "")
 	for i, r := range w.profile.reservers {
 		if refusal := r.Reserve(c, n); refusal != nil {

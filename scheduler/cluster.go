@@ -21,6 +21,7 @@ type Cluster struct {
 
 	pods    map[types.UID]*Pod // on nodes
 	assumed map[types.UID]bool // of these: not yet seen to be bound
+	leaving map[types.UID]bool // of these: being preempted, which may not show yet
 	images  map[string]int     // how many nodes have an image
 
 	namespaces map[string]labels.Set
@@ -36,7 +37,7 @@ type Cluster struct {
 }
 
 func newCluster() *Cluster {
-	return &Cluster{nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, assumed: map[types.UID]bool{}, images: map[string]int{},
+	return &Cluster{nodes: map[string]*Node{}, pods: map[types.UID]*Pod{}, assumed: map[types.UID]bool{}, leaving: map[types.UID]bool{}, images: map[string]int{},
 		namespaces: map[string]labels.Set{}, classes: map[string]*class{}, tallies: map[string]*tally{},
 		holdings: map[string]*holding{}, topologies: map[string]*topology{}}
 }

@@ -75,7 +75,7 @@ func ineligible(c *Cycle, diagnosis *Diagnosis) string {
 		return ""
 	}
 	for _, other := range n.Pods {
-		if other.priority() < p.priority() && isPreempted(other) {
+		if other.priority() < p.priority() && (c.leaving[other.UID] || isPreempted(other)) {
 			return "not eligible due to a terminating pod on the nominated node."
 		}
 	}

@@ -15,8 +15,10 @@ import (
 func (s *Scheduler) preempt(c *Cycle, chosen candidate) {
 	var victims []*Pod
 	for _, v := range chosen.victims {
-		if !v.terminating() {
-			victims = append(victims, v)
+		if !v.terminating() && !s.cluster.leaving[v.UID] {
+			s.cluster.leaving[v.UID] = true
+			ours := *v // later versions of the pod are put into the cluster's own
+			victims = append(victims, &ours)
 		}
 	}
 	if len(victims) == 0 {
@@ -44,7 +46,7 @@ func (s *Scheduler) preempt(c *Cycle, chosen candidate) {
 		if err != nil {
 			s.config.Log.Warn("a preemption is not complete", "pod", pod.key(), "err", err)
 		}
-		s.preempted(pod, err)
+		s.preempted(pod, victims, err)
 	})
 }
 
@@ -87,9 +89,14 @@ func (s *Scheduler) evict(ctx context.Context, profile *profile, pod *Pod, node 
 }
 
 // preempted opens the gate. If something went wrong, or the victims were gone before that, the pod tries again.
-func (s *Scheduler) preempted(pod *Pod, err error) {
+func (s *Scheduler) preempted(pod *Pod, victims []*Pod, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err != nil {
+		for _, v := range victims {
+			delete(s.cluster.leaving, v.UID) // whether it leaves is not known: the informers will tell
+		}
+	}
 	delete(s.preempting, pod.UID)
 	w := s.queue.pods[pod.UID]
 	if w == nil {

@@ -112,3 +112,30 @@ func TestAPodDoesNotPreemptAgainWhileItsVictimsGo(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestVictimsAreKnownToLeaveBeforeItShows(t *testing.T) {
+	s := newStand()
+	s.cluster.setNode(nodeOf("n"))
+	s.place(podOf("victim", requests("cpu=4")), "n")
+	s.cluster.leaving["victim"] = true
+	p := podOf("p", requests("cpu=2"), priority(1), func(p *corev1.Pod) { p.Status.NominatedNodeName = "n" })
+	if got := s.preemption(p); got != "preemption: not eligible due to a terminating pod on the nominated node." {
+		t.Error(got)
+	}
+}
+
+func TestAnOlderNominationDoesNotReplaceTheLast(t *testing.T) {
+	s := newStand()
+	nominated := func(node string) *corev1.Pod {
+		return podOf("p", func(p *corev1.Pod) { p.Status.NominatedNodeName = node })
+	}
+	w := s.wait(nominated(""))
+	s.queue.promise(w, "second")
+	w.awaited = new("second")
+	for shown, want := range []string{"second", "second", "other", ""} {
+		s.wait(nominated([]string{"first", "second", "other", ""}[shown]))
+		if w.promised != want {
+			t.Errorf("after %d: %q, not %q", shown, w.promised, want)
+		}
+	}
+}

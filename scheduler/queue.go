@@ -25,7 +25,9 @@ type Waiting struct {
 	place  int // in its line
 	// promised is the node that it has been nominated for.
 	promised string
-	bound    bool // the API has bound it, which may not have been seen yet
+	// awaited is the nomination that was written and does not show yet; nil if there is none.
+	awaited *string
+	bound   bool // the API has bound it, which may not have been seen yet
 	// reported is closed when what was said about the last attempt is written: no later write may come before it.
 	reported chan struct{}
 }
@@ -94,9 +96,7 @@ func (q *queue) add(p *Pod, profile *profile) {
 	}
 	old := w.Pod
 	w.Pod = p
-	if now := p.Status.NominatedNodeName; now != old.Status.NominatedNodeName {
-		q.promise(w, now)
-	}
+	q.heed(w, old.Status.NominatedNodeName, p.Status.NominatedNodeName)
 	switch w.state {
 	case gated:
 		q.enter(w)
@@ -272,6 +272,18 @@ func (q *queue) flush() {
 		if now.Sub(w.since) > parkedAtMost {
 			q.requeue(w)
 		}
+	}
+}
+
+// heed takes over a nomination that the API shows: but until it shows our own last word, it is behind.
+func (q *queue) heed(w *Waiting, before, now string) {
+	switch {
+	case w.awaited != nil:
+		if *w.awaited == now {
+			w.awaited = nil
+		}
+	case before != now:
+		q.promise(w, now)
 	}
 }
 

@@ -137,6 +137,9 @@ func (s *Scheduler) refuse(ctx context.Context, w *Waiting, c *Cycle, d *Diagnos
 	}
 	if nominated != nil {
 		s.queue.promise(w, *nominated)
+		if *nominated != w.Status.NominatedNodeName {
+			w.awaited = nominated
+		}
 	}
 	s.report(ctx, w, corev1.PodReasonUnschedulable, d.Message(), nominated)
 	s.queue.refuse(w, d.Refusers)

@@ -172,6 +172,7 @@ func (s *Scheduler) podGone(pod *corev1.Pod) {
 	if !binding {
 		s.cluster.removePod(pod.UID)
 	}
+	delete(s.cluster.leaving, pod.UID)
 	if p == nil && promised {
 		p = newPod(pod)
 	}
