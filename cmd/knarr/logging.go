@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
@@ -52,7 +53,12 @@ func (c chatter) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (c chatter) Handle(ctx context.Context, r slog.Record) error {
-	r.Level = quieter(r.Level)
+	if strings.HasPrefix(r.Message, "Server rejected event") {
+		r.Level = slog.LevelInfo // nobody misses the events of a namespace that is gone
+	}
+	if r.Level = quieter(r.Level); !c.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
 	return c.Handler.Handle(ctx, r)
 }
 
