@@ -18,10 +18,11 @@ import (
 // Machines join a cluster by a bootstrap token: an id and a secret in the Secret bootstrap-token-<id> of kube-system. Two
 // controllers look after these; neither runs unless it is asked for.
 
+const bootstrapTokenType corev1.SecretType = "bootstrap.kubernetes.io/token"
+
 const (
-	bootstrapTokenType   corev1.SecretType = "bootstrap.kubernetes.io/token"
-	bootstrapTokenPrefix                   = "bootstrap-token-"
-	signaturePrefix                        = "jws-kubeconfig-"
+	bootstrapTokenPrefix = "bootstrap-token-"
+	signaturePrefix      = "jws-kubeconfig-"
 )
 
 // bootstrapSigner promises that the kubeconfig in the ConfigMap cluster-info of kube-public, which everybody may read, is
