@@ -10,9 +10,11 @@ import (
 // its next write back a little, and the events of a burst go out together: the more writes there are, the longer, up to
 // longestPause. An event after a quiet time is written at once, however many streams there are.
 const (
-	longestPause  = 20 * time.Millisecond
+	longestPause  = 15 * time.Millisecond
 	pausePerWrite = longestPause / 200 // for each write of the latest longestPause
 	leastPause    = time.Millisecond   // what is shorter is not worth a timer
+	// manyEvents is a write that would not be cheaper for waiting: initial events, or somebody who catches up.
+	manyEvents = 32
 )
 
 // beat counts the writes to all streams.
@@ -43,10 +45,12 @@ type pace struct {
 	due  time.Time // of the next write
 }
 
-// write notes that the stream writes now.
-func (p *pace) write() {
+// write notes that the stream writes so many events now.
+func (p *pace) write(events int) {
 	now := time.Now()
-	p.due = now.Add(p.beat.write(now))
+	if p.due = now; events < manyEvents {
+		p.due = now.Add(p.beat.write(now))
+	}
 }
 
 // hold waits until the next write is due.

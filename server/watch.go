@@ -89,7 +89,7 @@ func (c *call) watch() error {
 		if err != nil {
 			return c.endWatch(frames, err)
 		}
-		pace.write()
+		pace.write(len(due))
 		if err := frames.write(c.w, due); err != nil {
 			return nil // the client has gone
 		}

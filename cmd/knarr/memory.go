@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -31,6 +32,7 @@ func keepSmall(ctx context.Context) {
 		}
 		now := collections()
 		if now == before && now != returned {
+			runtime.GC() // what lies in pools is given up by the second collection only
 			debug.FreeOSMemory()
 			dropProgramPages()
 			returned = now

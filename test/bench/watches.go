@@ -14,6 +14,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
 const mediaWatch = mediaProtobuf + ";stream=watch"
@@ -151,6 +152,9 @@ func (l *load) costOfWatches(ctx context.Context, perConn int) (float64, error) 
 	defer func() {
 		for _, a := range answers {
 			a.Body.Close()
+		}
+		for _, client := range clients { // else the connections would stay for the rest of the load
+			utilnet.CloseIdleConnectionsFor(client)
 		}
 	}()
 	for i := range l.sizes.idleWatches {
