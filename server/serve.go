@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -67,11 +68,21 @@ func serve(ctx context.Context, l net.Listener, t *tls.Config, h http.Handler, e
 // as long as its client lets it, a hundred of them a connection, each with a megabyte of what was asked.
 func forgetful(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		makeRoom()
 		h.ServeHTTP(w, r)
 		if r.ProtoMajor == 2 {
 			r.Header, r.URL, r.RequestURI = nil, nil, ""
 		}
 	})
+}
+
+// makeRoom grows the stack of the goroutine, which HTTP/2 starts anew for each request, to what nearly every request
+// needs. Here it is nearly empty; as it is needed it would be copied several times, each time with more on it.
+//
+//go:noinline
+func makeRoom() {
+	var room [6 << 10]byte
+	runtime.KeepAlive(&room)
 }
 
 // connectionNoise takes what net/http has to say of single connections (a handshake that failed, a client that left):

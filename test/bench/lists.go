@@ -24,9 +24,14 @@ func (l *load) list(ctx context.Context) error {
 		return err
 	}
 	defer clients.close()
+	writer, err := l.server.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer writer.conn.Close()
 	ctx, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
-	go l.keepChanging(ctx, ended)
+	go l.keepChanging(ctx, writer, ended)
 	defer func() { stop(); <-ended }()
 	for _, form := range []struct{ figure, accept, encoding, query string }{
 		{"list JSON", mediaJSON, "identity", ""},
@@ -50,7 +55,7 @@ func (l *load) list(ctx context.Context) error {
 }
 
 // keepChanging patches pods until ctx ends.
-func (l *load) keepChanging(ctx context.Context, ended chan<- struct{}) {
+func (l *load) keepChanging(ctx context.Context, writer *wire, ended chan<- struct{}) {
 	defer close(ended)
 	tick := time.NewTicker(time.Second / time.Duration(l.churn))
 	defer tick.Stop()
@@ -59,9 +64,7 @@ func (l *load) keepChanging(ctx context.Context, ended chan<- struct{}) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := l.pods.annotate(ctx, i*37%l.sizes.pods, "churn", fmt.Sprint(i)); ctx.Err() == nil {
-				l.fail(err)
-			}
+			l.fail(writer.ask(annotate(i*37%l.sizes.pods, "churn", fmt.Sprint(i))))
 		}
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 )
@@ -36,11 +35,10 @@ func encodedPod(i int) []byte {
 	return b.Bytes()
 }
 
-// annotate changes an annotation, the smallest of changes.
-func (p typedPods) annotate(ctx context.Context, i int, key, value string) error {
-	body := fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, value)
-	_, err := p.api.Patch(ctx, podName(i), types.MergePatchType, body, metav1.PatchOptions{})
-	return err
+// annotate is a change of an annotation, the smallest of changes.
+func annotate(i int, key, value string) request {
+	return request{method: "PATCH", path: podsPath + "/" + podName(i), contentType: "application/merge-patch+json",
+		body: fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%q}}}`, key, value)}
 }
 
 func podName(i int) string { return fmt.Sprintf("p-%06d", i) }

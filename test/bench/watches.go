@@ -82,9 +82,14 @@ func (l *load) watch(ctx context.Context) error {
 		})
 	}
 	opened.Wait()
+	writers, err := l.server.dialMany(ctx, 8)
+	if err != nil {
+		return err
+	}
+	defer writers.close()
 	start := time.Now()
-	each(ctx, l.updates, 8, func(_, i int) {
-		l.fail(l.pods.annotate(ctx, i%l.sizes.pods, "sent", time.Now().Format(time.RFC3339Nano)))
+	each(ctx, l.updates, len(writers), func(worker, i int) {
+		l.fail(writers[worker].ask(annotate(i%l.sizes.pods, "sent", time.Now().Format(time.RFC3339Nano))))
 	})
 	ended.Wait()
 	l.got.set("watch events", float64(arrived.Load())/time.Since(start).Seconds())
