@@ -77,11 +77,6 @@ func (a *Amounts) Of(name corev1.ResourceName) int64 {
 	return 0
 }
 
-// isZero reports that nothing is asked for but a place.
-func (a *Amounts) isZero() bool {
-	return a.CPU == 0 && a.Memory == 0 && a.Storage == 0 && len(a.Scalars) == 0
-}
-
 // add adds b, or takes it away if sign is negative.
 func (a *Amounts) add(b *Amounts, sign int64) {
 	a.CPU += sign * b.CPU

@@ -28,8 +28,6 @@ const (
 	StorageCapacityChanged
 	AttachmentChanged
 	NamespaceChanged
-
-	nodeChanges = NodeAllocatable | NodeLabels | NodeTaints | NodeOther
 )
 
 // Event is something that has happened.
