@@ -72,7 +72,7 @@ func (b basic) Authenticate(r *http.Request) (*registry.User, error) {
 	if subtle.ConstantTimeCompare(sum[:], known.sum[:]) == 0 || !there {
 		return nil, errPassword
 	}
-	r.Header.Del("Authorization")
+	delete(r.Header, "Authorization")
 	remarksOf(r.Context()).Warn("HTTP basic authentication is deprecated: passwords in a file cannot expire. Use a client certificate or a token")
 	return known.user, nil
 }

@@ -46,11 +46,12 @@ func ForAnyAudience(own []string, next registry.TokenAuthenticator) registry.Tok
 }
 
 func (f forAnyone) AuthenticateToken(ctx context.Context, token string, wanted []string) (*registry.User, []string, error) {
-	if len(wanted) == 0 {
-		wanted = f.audiences
+	if len(wanted) == 0 { // every request
+		user, _, err := f.next.AuthenticateToken(ctx, token, f.audiences)
+		return user, f.audiences, err
 	}
 	fit := commonAudiences(wanted, f.audiences)
-	if len(fit) == 0 && len(wanted) > 0 {
+	if len(fit) == 0 {
 		return nil, nil, nil
 	}
 	user, _, err := f.next.AuthenticateToken(ctx, token, wanted)
@@ -97,7 +98,7 @@ func (b bearer) Authenticate(r *http.Request) (*registry.User, error) {
 	}
 	user, err := b.tokens.known(r.Context(), token)
 	if user != nil {
-		r.Header.Del("Authorization")
+		delete(r.Header, "Authorization")
 	}
 	return user, err
 }

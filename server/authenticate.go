@@ -26,7 +26,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 			s.refuseUnknown(w, r)
 			return
 		}
-		r.Header.Del("Authorization")
+		delete(r.Header, "Authorization")
 		if auth.IsAnonymous(user) {
 			limitConnection(w, r)
 		}
