@@ -34,7 +34,7 @@ type OpenIDTrust struct {
 const (
 	// rememberOpenID is how long a token's user is known without another look at its signature and claims, as upstream.
 	rememberOpenID = 10 * time.Second
-	// issuerPatience is how long a changed configuration may wait for its issuers before the old one is kept for now.
+	// issuerPatience is how long a changed configuration may wait for its issuers before the old one is kept, until the file is read again.
 	issuerPatience = 5 * time.Second
 	// retirement is how long replaced issuers may still be asked for keys, by requests that are under way.
 	retirement = time.Minute

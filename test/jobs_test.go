@@ -2,9 +2,6 @@ package test
 
 import (
 	"context"
-	"errors"
-	"io"
-	"math/rand/v2"
 	"net/http"
 	"testing"
 	"time"
@@ -20,28 +17,13 @@ import (
 	"github.com/knarr-dev/knarr/test/cluster"
 )
 
-// lostWrites lets writes of any kind happen and then says that the connection broke.
-func lostWrites(share float64) func(http.RoundTripper) http.RoundTripper {
-	return func(next http.RoundTripper) http.RoundTripper {
-		return roundTrips(func(r *http.Request) (*http.Response, error) {
-			answer, err := next.RoundTrip(r)
-			if err == nil && r.Method != http.MethodGet && rand.Float64() < share {
-				io.Copy(io.Discard, answer.Body)
-				answer.Body.Close()
-				return nil, errors.New("the answer was lost")
-			}
-			return answer, err
-		})
-	}
-}
-
 // TestJobsCountEachPodOnce runs Jobs whose pods end at once and are deleted by somebody before they have been counted,
 // under transports that make the caches lie. There must be as many pods as are wanted, and each must count once.
 func TestJobsCountEachPodOnce(t *testing.T) {
 	t.Parallel()
 	const pods = 24
 	for name, wrap := range map[string]func(http.RoundTripper) http.RoundTripper{
-		"watches are late": lateWatches(700 * time.Millisecond), "answers are lost": lostWrites(0.2),
+		"watches are late": lateWatches(700 * time.Millisecond), "answers are lost": lostAnswers(0.2),
 	} {
 		for _, mode := range []batchv1.CompletionMode{batchv1.NonIndexedCompletion, batchv1.IndexedCompletion} {
 			t.Run(name+" "+string(mode), func(t *testing.T) {
