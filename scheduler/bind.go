@@ -25,9 +25,12 @@ func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
 			d.refuse(n, refusal)
 			s.report(ctx, w, corev1.PodReasonUnschedulable, d.Message(), new(string))
 			s.queue.refuse(w, d.Refusers)
+			c.lap(pointReserve, statusUnschedulable)
+			s.metrics.attempted(resultUnschedulable, w.profile.name, c.watch.now().Sub(w.looked))
 			return
 		}
 	}
+	c.lap(pointReserve, statusSuccess)
 	said := w.reported
 	s.background.Go(func() {
 		if said != nil {
@@ -69,6 +72,7 @@ func (s *Scheduler) bound(w *Waiting) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.bound = true
+	s.metrics.scheduled(w, s.config.Clock.Now())
 	if s.queue.pods[w.UID] != w && s.cluster.assumed[w.UID] {
 		s.cluster.removePod(w.UID)
 	}
@@ -86,6 +90,7 @@ func (s *Scheduler) unbind(ctx context.Context, w *Waiting, placed *Pod, err err
 		s.queue.happened(&Event{Kind: PodDeleted, Pod: placed})
 	}
 	if s.queue.pods[w.UID] == w && ctx.Err() == nil {
+		s.metrics.attempted(resultError, w.profile.name, s.config.Clock.Now().Sub(w.looked))
 		s.config.Log.Warn("a pod is not bound", "pod", placed.key(), "node", placed.Spec.NodeName, "err", err)
 		s.report(ctx, w, corev1.PodReasonSchedulerError, err.Error(), new(string))
 		s.queue.fail(w)

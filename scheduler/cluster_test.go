@@ -221,7 +221,7 @@ func TestWithoutNodesThereIsNothingToSay(t *testing.T) {
 // run schedules what waits, until nothing does.
 func (s *stand) run() {
 	for w := s.queue.pop(); w != nil; w = s.queue.pop() {
-		c := &Cycle{Cluster: s.cluster, Pod: w.Pod, profile: w.profile, promises: s.queue.promises}
+		c := s.newCycle(w)
 		n, d := c.decide()
 		if n == nil {
 			s.queue.refuse(w, d.Refusers)

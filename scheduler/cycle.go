@@ -15,6 +15,7 @@ type Cycle struct {
 	promised string                // to the pod itself
 	judges   []judgeOf
 	thought  whatIf
+	watch    stopwatch
 	// dry says that nothing may be kept of it.
 	dry bool
 }
@@ -51,7 +52,9 @@ func (c *Cycle) decide() (*Node, *Diagnosis) {
 	c.classOf(c.Pod)
 
 	// 1. Plugins look at the pod, and appoint judges of nodes.
-	if refusal := c.appoint(); refusal != nil {
+	refusal := c.appoint()
+	c.lap(pointPreFilter, statusOf(refusal))
+	if refusal != nil {
 		d.refuseAll(refusal, true)
 		return nil, d
 	}
@@ -65,6 +68,7 @@ func (c *Cycle) decide() (*Node, *Diagnosis) {
 
 	// 3. Nodes are filtered, beginning where the last cycle ended, until there are enough of them.
 	feasible, refusal := c.feasible(nodes, d)
+	c.lap(pointFilter, statusSuccess)
 	if refusal != nil {
 		d.refuseAll(refusal, true)
 		return nil, d
@@ -74,13 +78,17 @@ func (c *Cycle) decide() (*Node, *Diagnosis) {
 	}
 
 	// 4. The others are scored, and the best is selected: of equals, the first.
-	return feasible[c.best(feasible)], nil
+	best := feasible[c.best(feasible)]
+	c.lap(pointScore, statusSuccess)
+	return best, nil
 }
 
 // appoint lets the filters look at the pod.
 func (c *Cycle) appoint() *Refusal {
 	for _, f := range c.profile.filters {
+		start := c.watch.begin()
 		judge, refusal := f.plugin.Filter(c)
+		c.watch.end(start, f.name, pointPreFilter, statusOf(refusal))
 		if refusal != nil {
 			return refusal
 		}
@@ -100,6 +108,7 @@ func (c *Cycle) feasible(nodes []*Node, d *Diagnosis) ([]*Node, *Refusal) {
 	enough := c.profile.enough(len(among))
 	found := slices.Grow(c.scratch.found[:0], enough)
 	start, seen := c.start%len(among), 0
+	c.timeJudges(among[start])
 	for ; seen < len(among) && len(found) < enough; seen++ {
 		n := among[(start+seen)%len(among)]
 		if refusal := c.judge(n); refusal != nil {
@@ -113,6 +122,18 @@ func (c *Cycle) feasible(nodes []*Node, d *Diagnosis) ([]*Node, *Refusal) {
 		c.start = (c.start + seen) % len(nodes)
 	}
 	return found, nil
+}
+
+// timeJudges times each judge on one node, in cycles that are sampled.
+func (c *Cycle) timeJudges(n *Node) {
+	if !c.watch.sampled {
+		return
+	}
+	for i := range c.judges {
+		start := c.watch.begin()
+		refusal := c.judges[i].Judge.Judge(n)
+		c.watch.end(start, c.judges[i].plugin, pointFilter, statusOf(refusal))
+	}
 }
 
 // choice is the nodes that are worth looking at: all, unless plugins name the only ones.
@@ -187,7 +208,10 @@ func (c *Cycle) best(nodes []*Node) int {
 	totals, scores := zeroed(&c.scratch.totals, len(nodes)), zeroed(&c.scratch.scores, len(nodes))
 	for _, s := range c.profile.scorers {
 		clear(scores)
-		if s.Score(c, nodes, scores) {
+		start := c.watch.begin()
+		liked := s.Score(c, nodes, scores)
+		c.watch.end(start, s.name, pointScore, statusSuccess)
+		if liked {
 			for i, score := range scores {
 				totals[i] += s.weight * score
 			}

@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"math/bits"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -29,6 +31,22 @@ const (
 	AttachmentChanged
 	NamespaceChanged
 )
+
+// kindNames are upstream's names of the kinds, in their order.
+func kindNames() []string {
+	return []string{"NodeAdd", "NodeUpdateNodeAllocatable", "NodeUpdateNodeLabel", "NodeUpdateNodeTaint", "NodeUpdateNodeCondition",
+		"AssignedPodAdd", "AssignedPodUpdatePodLabel", "AssignedPodUpdatePodScaleDown", "AssignedPodDelete", "UnschedulablePodUpdate",
+		"PersistentVolumeClaimUpdate", "PersistentVolumeUpdate", "storage.k8s.io/StorageClassUpdate", "storage.k8s.io/CSINodeUpdate",
+		"storage.k8s.io/CSIDriverUpdate", "storage.k8s.io/CSIStorageCapacityUpdate", "storage.k8s.io/VolumeAttachmentUpdate", "NamespaceUpdate"}
+}
+
+// String is the name of the first kind in the set.
+func (k Kind) String() string {
+	if i := bits.TrailingZeros32(uint32(k)); i < len(kindNames()) {
+		return kindNames()[i]
+	}
+	return ""
+}
 
 // Event is something that has happened.
 type Event struct {

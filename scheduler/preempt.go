@@ -33,6 +33,8 @@ func (s *Scheduler) preempt(c *Cycle, chosen candidate) {
 		}
 	}
 	s.preempting[pod.UID] = true
+	s.metrics.preemptions.Inc()
+	s.metrics.victims.Observe(float64(len(chosen.victims)))
 	s.background.Go(func() {
 		ctx := context.Background() // what was begun is ended, also at the end of the term: the pods were chosen together
 		for _, loser := range losers {
@@ -104,9 +106,9 @@ func (s *Scheduler) preempted(pod *Pod, victims []*Pod, err error) {
 	}
 	switch {
 	case w.state == gated:
-		s.queue.enter(w)
+		s.queue.enter(w, byForce)
 	case w.state == parked && (w.called || err != nil):
-		s.queue.requeue(w)
+		s.queue.requeue(w, byForce)
 	}
 	s.changed.Signal()
 }

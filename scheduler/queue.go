@@ -13,6 +13,8 @@ type Waiting struct {
 	*Pod
 	profile  *profile
 	since    time.Time // when it came into the queue this time
+	first    time.Time // when it was looked at first
+	looked   time.Time // and last
 	until    time.Time // end of its back-off
 	attempts int
 	failures int // no node would do; back-off grows with them
@@ -70,17 +72,34 @@ type queue struct {
 	refused map[string]int // parked pods by plugin that refused them
 	// promises are pods nominated for a node, by node.
 	promises map[string][]*Waiting
+	gated    int // how many are
+	arrivals map[arrival]int
 	wakenBy  func(plugin string) Kind
 	now      func() time.Time
 }
+
+// arrival is of a pod in a part of the queue, and what brought it there, in upstream's words.
+type arrival struct{ queue, event string }
+
+// What brings pods, other than events.
+const (
+	byComing  = "UnschedulablePodAdd"
+	byUpdate  = "UnschedulablePodUpdate"
+	byFailure = "ScheduleAttemptFailure"
+	byTime    = "BackoffComplete"
+	byTimeout = "UnschedulableTimeout"
+	byHunger  = "PopFromBackoffQ" // nobody else was there
+	byForce   = "ForceActivate"
+)
 
 func newQueue(now func() time.Time, wakenBy func(string) Kind) *queue {
 	byEnd := func(a, b *Waiting) bool { return a.until.Before(b.until) }
 	return &queue{
 		pods: map[types.UID]*Waiting{}, parked: map[types.UID]*Waiting{}, refused: map[string]int{}, promises: map[string][]*Waiting{}, now: now,
-		wakenBy: wakenBy,
-		active:  line{before: func(a, b *Waiting) bool { return a.profile.sorter.Before(a, b) }},
-		backoff: line{before: byEnd}, broken: line{before: byEnd},
+		arrivals: map[arrival]int{},
+		wakenBy:  wakenBy,
+		active:   line{before: func(a, b *Waiting) bool { return a.profile.sorter.Before(a, b) }},
+		backoff:  line{before: byEnd}, broken: line{before: byEnd},
 	}
 }
 
@@ -91,7 +110,7 @@ func (q *queue) add(p *Pod, profile *profile) {
 		w = &Waiting{Pod: p, profile: profile, since: q.now()}
 		q.pods[p.UID] = w
 		q.promise(w, p.Status.NominatedNodeName)
-		q.enter(w)
+		q.enter(w, byComing)
 		return
 	}
 	old := w.Pod
@@ -99,10 +118,10 @@ func (q *queue) add(p *Pod, profile *profile) {
 	q.heed(w, old.Status.NominatedNodeName, p.Status.NominatedNodeName)
 	switch w.state {
 	case gated:
-		q.enter(w)
+		q.enter(w, byUpdate)
 	case parked:
 		if e := selfChange(old, p); e != nil && w.isHelped(e) {
-			q.requeue(w)
+			q.requeue(w, byUpdate)
 		}
 	case active:
 		q.active.remove(w)
@@ -111,19 +130,21 @@ func (q *queue) add(p *Pod, profile *profile) {
 }
 
 // enter lets a pod become active if no gate is closed.
-func (q *queue) enter(w *Waiting) {
+func (q *queue) enter(w *Waiting, by string) {
 	for _, g := range w.profile.gates {
 		if g.Admit(w.Pod) != nil {
-			q.move(w, gated)
+			q.move(w, gated, by)
 			return
 		}
 	}
-	q.move(w, active)
+	q.move(w, active, by)
 }
 
 // move puts a pod into another state, and into the line that belongs to it.
-func (q *queue) move(w *Waiting, to state) {
+func (q *queue) move(w *Waiting, to state, by string) {
 	switch w.state {
+	case gated:
+		q.gated--
 	case active:
 		q.active.remove(w)
 	case backoff:
@@ -138,13 +159,20 @@ func (q *queue) move(w *Waiting, to state) {
 	switch to {
 	case active:
 		q.active.add(w)
+		q.arrivals[arrival{"active", by}]++
 	case backoff:
 		q.backoff.add(w)
+		q.arrivals[arrival{"backoff", by}]++
 	case broken:
 		q.broken.add(w)
+		q.arrivals[arrival{"backoff", by}]++
 	case parked:
 		q.parked[w.UID] = w
 		q.countRefusers(w, 1)
+		q.arrivals[arrival{"unschedulable", by}]++
+	case gated:
+		q.gated++
+		q.arrivals[arrival{"unschedulable", by}]++
 	}
 }
 
@@ -157,7 +185,7 @@ func (q *queue) countRefusers(w *Waiting, sign int) {
 // remove forgets a pod.
 func (q *queue) remove(uid types.UID) {
 	if w := q.pods[uid]; w != nil {
-		q.move(w, absent)
+		q.move(w, absent, "")
 		q.promise(w, "")
 		delete(q.pods, uid)
 	}
@@ -167,13 +195,19 @@ func (q *queue) remove(uid types.UID) {
 func (q *queue) pop() *Waiting {
 	w := q.active.first()
 	if w == nil {
-		w = q.backoff.first()
+		if w = q.backoff.first(); w != nil {
+			q.arrivals[arrival{"active", byHunger}]++
+		}
 	}
 	if w == nil {
 		return nil
 	}
-	q.move(w, inFlight)
+	q.move(w, inFlight, "")
 	w.attempts++
+	w.looked = q.now()
+	if w.attempts == 1 {
+		w.first = w.looked
+	}
 	return w
 }
 
@@ -189,7 +223,7 @@ func (q *queue) refuse(w *Waiting, refusers map[string]struct{}) {
 	w.refusers, w.since, w.errors = refusers, q.now(), 0
 	w.failures++
 	w.until = w.since.Add(backoffAfter(w.failures))
-	q.move(w, parked)
+	q.move(w, parked, byFailure)
 }
 
 // fail puts back a pod that something went wrong with.
@@ -200,7 +234,7 @@ func (q *queue) fail(w *Waiting) {
 	w.refusers, w.since = nil, q.now()
 	w.errors++
 	w.until = w.since.Add(backoffAfter(w.errors))
-	q.move(w, broken)
+	q.move(w, broken, byFailure)
 }
 
 func backoffAfter(times int) time.Duration {
@@ -212,7 +246,7 @@ func backoffAfter(times int) time.Duration {
 }
 
 // requeue lets a parked pod try again: now, or at the end of its back-off.
-func (q *queue) requeue(w *Waiting) {
+func (q *queue) requeue(w *Waiting, by string) {
 	for _, g := range w.profile.gates {
 		if g.Admit(w.Pod) != nil {
 			w.called = true
@@ -221,9 +255,9 @@ func (q *queue) requeue(w *Waiting) {
 	}
 	w.called = false
 	if w.until.After(q.now()) {
-		q.move(w, backoff)
+		q.move(w, backoff, by)
 	} else {
-		q.move(w, active)
+		q.move(w, active, by)
 	}
 }
 
@@ -234,7 +268,7 @@ func (q *queue) happened(e *Event) {
 	}
 	for _, w := range slices.Collect(maps.Values(q.parked)) {
 		if w.isHelped(e) {
-			q.requeue(w)
+			q.requeue(w, e.Kind.String())
 		}
 	}
 }
@@ -265,12 +299,12 @@ func (q *queue) flush() {
 	now := q.now()
 	for _, l := range []*line{&q.backoff, &q.broken} {
 		for w := l.first(); w != nil && !w.until.After(now); w = l.first() {
-			q.enter(w)
+			q.enter(w, byTime)
 		}
 	}
 	for _, w := range slices.Collect(maps.Values(q.parked)) {
 		if now.Sub(w.since) > parkedAtMost {
-			q.requeue(w)
+			q.requeue(w, byTimeout)
 		}
 	}
 }

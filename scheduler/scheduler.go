@@ -14,6 +14,7 @@ type Scheduler struct {
 	config   *Config
 	profiles map[string]*profile
 	volumes  *volumes
+	metrics  *metrics
 
 	// mu guards the fields below. A cycle holds it from its beginning to its end.
 	mu      sync.Mutex
@@ -34,7 +35,7 @@ const reports = 16
 
 // New makes a scheduler; Run starts it.
 func New(config *Config) *Scheduler {
-	s := &Scheduler{config: config, cluster: newCluster(), volumes: newVolumes(config.Informers), profiles: map[string]*profile{},
+	s := &Scheduler{config: config, cluster: newCluster(), volumes: newVolumes(config.Informers), metrics: newMetrics(), profiles: map[string]*profile{},
 		preempting: map[types.UID]bool{}, lane: make(chan struct{}, reports)}
 	s.changed = sync.NewCond(&s.mu)
 	names := config.SchedulerNames
@@ -110,14 +111,22 @@ func (s *Scheduler) schedule(ctx context.Context, w *Waiting) {
 		s.queue.remove(w.UID)
 		return
 	}
-	s.cluster.cycle++
-	c := &Cycle{Cluster: s.cluster, Pod: w.Pod, profile: w.profile, promises: s.queue.promises, promised: w.promised}
+	c := s.newCycle(w)
 	n, diagnosis := c.decide()
 	if n == nil {
 		s.refuse(ctx, w, c, diagnosis)
-		return
 	}
-	s.bind(ctx, w, c, n)
+	s.metrics.decideSeconds.Observe(c.watch.now().Sub(w.looked).Seconds())
+	if n != nil {
+		s.bind(ctx, w, c, n)
+	}
+}
+
+// newCycle begins a look at a pod.
+func (s *Scheduler) newCycle(w *Waiting) *Cycle {
+	s.cluster.cycle++
+	return &Cycle{Cluster: s.cluster, Pod: w.Pod, profile: w.profile, promises: s.queue.promises, promised: w.promised,
+		watch: stopwatch{s.metrics, s.config.Clock.Now, w.looked, s.cluster.cycle%sampleEvery == 0}}
 }
 
 // refuse looks for a remedy, parks the pod, and says why.
@@ -129,6 +138,7 @@ func (s *Scheduler) refuse(ctx context.Context, w *Waiting, c *Cycle, d *Diagnos
 		for _, remedy := range w.profile.remedies {
 			var message string
 			nominated, message = remedy.Remedy(c, d)
+			c.lap(pointPostFilter, remedyStatus(nominated))
 			d.PostFilter = message
 			if nominated != nil && *nominated != "" {
 				break
@@ -143,4 +153,12 @@ func (s *Scheduler) refuse(ctx context.Context, w *Waiting, c *Cycle, d *Diagnos
 	}
 	s.report(ctx, w, corev1.PodReasonUnschedulable, d.Message(), nominated)
 	s.queue.refuse(w, d.Refusers)
+	s.metrics.attempted(resultUnschedulable, w.profile.name, c.watch.now().Sub(w.looked))
+}
+
+func remedyStatus(nominated *string) string {
+	if nominated == nil || *nominated == "" {
+		return statusUnschedulable
+	}
+	return statusSuccess
 }

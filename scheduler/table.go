@@ -1,6 +1,9 @@
 package scheduler
 
-import "k8s.io/client-go/tools/events"
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/tools/events"
+)
 
 // Row is a plugin in the table.
 type Row struct {
@@ -53,6 +56,7 @@ type profile struct {
 	binder     binderOf
 	wakers     map[string]Waker
 	events     events.EventRecorder
+	points     map[string]prometheus.Observer // times of each point that ended well
 }
 
 type filterOf struct {
@@ -83,7 +87,7 @@ type scorerOf struct {
 
 // newProfile sorts the plugins of the table by what they implement.
 func newProfile(name string, config *Config, s *Scheduler) *profile {
-	p := &profile{name: name, percentage: config.PercentageOfNodesToScore, wakers: map[string]Waker{}, events: config.EventsFor(name)}
+	p := &profile{name: name, percentage: config.PercentageOfNodesToScore, wakers: map[string]Waker{}, points: map[string]prometheus.Observer{}, events: config.EventsFor(name)}
 	for _, row := range Plugins() {
 		p.enlist(row, row.New(config, s))
 	}

@@ -1,0 +1,55 @@
+package scheduler
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// ask is what the handler answers.
+func (s *stand) ask(path string) (code int, body string) {
+	w := httptest.NewRecorder()
+	s.Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	return w.Code, w.Body.String()
+}
+
+func TestMetricsTellWhereAndWhyPodsWait(t *testing.T) {
+	s := newStand()
+	s.cluster.setNode(nodeOf("n"))
+	s.wait(podOf("big", requests("cpu=5")))
+	s.run()
+	s.wait(podOf("gated", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "g"}} }))
+	s.wait(podOf("active"))
+	s.wait(podOf("waker", requests("cpu=5")))
+	failed := s.queue.pop()
+	s.queue.fail(failed)
+	s.nodeChanged(nodeOf("n"), nodeOf("n", allocatable("cpu=9", "pods=9")))
+	s.clock.Step(time.Minute)
+	_, text := s.ask("/metrics")
+	for _, want := range []string{
+		`scheduler_pending_pods{queue="active"} 1`,
+		`scheduler_pending_pods{queue="backoff"} 2`,
+		`scheduler_pending_pods{queue="gated"} 1`,
+		`scheduler_pending_pods{queue="unschedulable"} 0`,
+		`scheduler_unschedulable_pods{plugin="NodeResourcesFit",profile="default-scheduler"} 1`,
+		`scheduler_queue_incoming_pods_total{event="NodeUpdateNodeAllocatable",queue="backoff"} 1`,
+		`scheduler_queue_incoming_pods_total{event="UnschedulablePodAdd",queue="active"} 3`,
+		`scheduler_queue_incoming_pods_total{event="UnschedulablePodAdd",queue="unschedulable"} 1`,
+		`scheduler_queue_incoming_pods_total{event="ScheduleAttemptFailure",queue="backoff"} 1`,
+		`scheduler_cache_size{type="nodes"} 1`,
+		`scheduler_framework_extension_point_duration_seconds_count{extension_point="Filter",profile="default-scheduler",status="Success"} 1`,
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("%s is missing", want)
+		}
+	}
+}
+
+func TestKindsHaveNames(t *testing.T) {
+	if got := NamespaceChanged.String(); got != "NamespaceUpdate" {
+		t.Errorf("the last kind is called %q", got)
+	}
+}
