@@ -1,7 +1,7 @@
 // Package embedded runs a member of etcd inside the process: one member, on its own data directory, reached by function
 // calls instead of a network. It is a real etcd, with the same files; an etcd binary can be started over them.
 //
-// It is tuned for being alone and close: elections take milliseconds, the raft log that would bring a follower up to
+// It is tuned for being alone and close: an election takes a millisecond, the raft log that would bring a follower up to
 // date is short, no ports are opened unless asked for. It keeps its file small by itself, and says so in time when it
 // grows towards its quota, beyond which etcd refuses all writes.
 package embedded
@@ -21,6 +21,7 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/raft/v3/raftpb"
 )
 
 // Config says where the data is.
@@ -47,14 +48,15 @@ type Etcd struct {
 }
 
 const (
-	tick          = 10  // milliseconds; a lone member need not wait for a slow network
-	election      = 50  // milliseconds; nobody else stands
+	tick          = 500 // milliseconds; each wakes an idle process, and tells nobody anything
+	election      = 5 * tick
 	snapshotEvery = 500 // writes between snapshots of the raft log; all of it is kept in memory until then
 	catchUp       = 100 // writes that the log keeps beyond a snapshot, for followers that do not exist
 	defaultQuota  = 8e9 // bytes; etcd's own recommendation for the largest
 	slowApply     = 2 * time.Second
 	maxRequest    = 1.5 * (1 << 20)
 	startPatience = time.Minute
+	electAgain    = time.Millisecond
 )
 
 // Start starts etcd over c.Dir and returns when it takes writes.
@@ -87,14 +89,9 @@ func Start(c Config) (*Etcd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start etcd over %s: %w", c.Dir, err)
 	}
-	select {
-	case <-server.Server.ReadyNotify():
-	case err := <-server.Err():
+	if err := elect(server); err != nil {
 		server.Close()
 		return nil, fmt.Errorf("start etcd over %s: %w", c.Dir, err)
-	case <-time.After(startPatience):
-		server.Close()
-		return nil, fmt.Errorf("start etcd over %s: not ready after %v", c.Dir, startPatience)
 	}
 	e := &Etcd{server: server, client: v3client.New(server.Server)}
 	if c.ListenClients == "" {
@@ -108,6 +105,32 @@ func Start(c Config) (*Etcd, error) {
 	}
 	e.keeper.start()
 	return e, nil
+}
+
+// elect has a member that is alone stand for election until it leads, and returns when it takes writes. By itself it would
+// wait for some ticks, so that others may come first.
+func elect(e *embed.Etcd) error {
+	stand, self := raftpb.MsgTimeoutNow, uint64(e.Server.MemberID())
+	again := time.NewTicker(electAgain)
+	defer again.Stop()
+	late := time.After(startPatience)
+	for {
+		// Before the member knows itself it declines.
+		if e.Server.Leader() == 0 {
+			if err := e.Server.Process(context.Background(), &raftpb.Message{Type: &stand, To: &self, From: &self}); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-e.Server.ReadyNotify():
+			return nil
+		case err := <-e.Err():
+			return err
+		case <-late:
+			return fmt.Errorf("not ready after %v", startPatience)
+		case <-again.C:
+		}
+	}
 }
 
 // etcd is the configuration in etcd's terms.
