@@ -35,7 +35,8 @@ func (a *Agent) beat(ctx context.Context) error {
 	for i := range a.Nodes {
 		renew(i, 0)
 	}
-	step := a.LeasePeriod / beats
+	beats := min(mostBeats, max(1, len(a.Nodes)))
+	step := a.LeasePeriod / time.Duration(beats)
 	tick := a.Clock.NewTicker(step)
 	defer tick.Stop()
 	for n := 0; ; n++ {
@@ -52,8 +53,8 @@ func (a *Agent) beat(ctx context.Context) error {
 }
 
 const (
-	// beats are how many steps the hand makes on its way round.
-	beats = 100
+	// mostBeats are how many steps the hand makes on its way round, if there are nodes for as many.
+	mostBeats = 100
 	// statusPeriod is how often a node's status is written although it is the same.
 	statusPeriod = 5 * time.Minute
 )
