@@ -2,11 +2,18 @@ package auth
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"fmt"
+	"net"
 	"os"
 	"sync/atomic"
+	"time"
 )
 
 // Certificate is a pair of files, certificate and key, that may change while it is in use.
@@ -26,6 +33,22 @@ func OpenCertificate(certFile, keyFile string) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile}
 	_, err := c.reload()
 	return c, err
+}
+
+// SelfSigned is a certificate of a server that nobody vouches for, and that is kept nowhere.
+func SelfSigned(name string, ips ...net.IP) (*Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, IPAddresses: ips,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, BasicConstraintsValid: true}
+	der, err := sign(template, template, &key.PublicKey, key, time.Now(), leafLifetime)
+	if err != nil {
+		return nil, err
+	}
+	c := &Certificate{}
+	return c, c.take(encodeCertificate(der), encodeKey(key))
 }
 
 func (c *Certificate) name() string { return c.certFile }
@@ -48,6 +71,9 @@ func (c *Certificate) PEM() (cert, key []byte) {
 
 // reload takes changed files into use. Files that do not fit together, as between two writes, leave the old pair.
 func (c *Certificate) reload() (changed bool, err error) {
+	if c.certFile == "" {
+		return false, nil
+	}
 	cert, err := os.ReadFile(c.certFile)
 	if err != nil {
 		return false, err
@@ -59,12 +85,18 @@ func (c *Certificate) reload() (changed bool, err error) {
 	if old := c.current.Load(); old != nil && bytes.Equal(old.cert, cert) && bytes.Equal(old.key, key) {
 		return false, nil
 	}
-	parsed, err := tls.X509KeyPair(cert, key)
-	if err != nil {
+	if err := c.take(cert, key); err != nil {
 		return false, fmt.Errorf("certificate %s with key %s: %w", c.certFile, c.keyFile, err)
 	}
-	c.current.Store(&pair{cert: cert, key: key, parsed: &parsed})
 	return true, nil
+}
+
+func (c *Certificate) take(cert, key []byte) error {
+	parsed, err := tls.X509KeyPair(cert, key)
+	if err == nil {
+		c.current.Store(&pair{cert: cert, key: key, parsed: &parsed})
+	}
+	return err
 }
 
 // Bundle is a file of authorities that may change while it is in use.
@@ -85,6 +117,13 @@ func OpenBundle(path string) (*Bundle, error) {
 	return b, err
 }
 
+// NewBundle is of authorities, in PEM, that stay as they are.
+func NewBundle(pem []byte) (*Bundle, error) {
+	b := &Bundle{}
+	_, err := b.take(pem)
+	return b, err
+}
+
 func (b *Bundle) name() string { return b.path }
 
 // Pool are today's authorities. Callers do not change it.
@@ -94,16 +133,23 @@ func (b *Bundle) Pool() *x509.CertPool { return b.current.Load().pool }
 func (b *Bundle) PEM() []byte { return b.current.Load().pem }
 
 func (b *Bundle) reload() (changed bool, err error) {
+	if b.path == "" {
+		return false, nil
+	}
 	data, err := os.ReadFile(b.path)
 	if err != nil {
 		return false, err
 	}
+	return b.take(data)
+}
+
+func (b *Bundle) take(data []byte) (changed bool, err error) {
 	if old := b.current.Load(); old != nil && bytes.Equal(old.pem, data) {
 		return false, nil
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(data) {
-		return false, fmt.Errorf("no certificates in %s", b.path)
+		return false, fmt.Errorf("no certificates in %s", cmp.Or(b.path, "what names authorities"))
 	}
 	b.current.Store(&authorities{pem: data, pool: pool})
 	return true, nil

@@ -39,6 +39,8 @@ type PKI struct {
 	Proxy *Certificate
 	// Admin is the certificate of a member of system:masters.
 	Admin *Certificate
+	// Parts is what other parts of the control plane show to those who ask how they are.
+	Parts *Certificate
 	// Authority issues the above, all but Proxy.
 	Authority *Bundle
 	// ProxyAuthority issues Proxy.
@@ -59,6 +61,9 @@ func Open(dir string, names Names, log *slog.Logger) (*PKI, error) {
 		{file: "apiserver-kubelet-client", issuer: cluster, name: "kube-apiserver-kubelet-client", groups: []string{mastersGroup}, usage: x509.ExtKeyUsageClientAuth},
 		{file: "front-proxy-client", issuer: proxy, name: ProxyName, usage: x509.ExtKeyUsageClientAuth},
 		{file: "admin", issuer: cluster, name: "kubernetes-admin", groups: []string{mastersGroup}, usage: x509.ExtKeyUsageClientAuth},
+		partsLeaf(cluster, names),
+		{file: "controllers", issuer: cluster, name: "system:kube-controller-manager", usage: x509.ExtKeyUsageClientAuth},
+		{file: "scheduler", issuer: cluster, name: "system:kube-scheduler", usage: x509.ExtKeyUsageClientAuth},
 	}
 	if _, err := p.renew(time.Now()); err != nil {
 		return nil, err
@@ -90,7 +95,7 @@ func (p *PKI) openFiles() error {
 	for _, one := range []struct {
 		file string
 		into **Certificate
-	}{{"apiserver", &p.Serving}, {"apiserver-kubelet-client", &p.Kubelet}, {"front-proxy-client", &p.Proxy}, {"admin", &p.Admin}} {
+	}{{"apiserver", &p.Serving}, {"apiserver-kubelet-client", &p.Kubelet}, {"front-proxy-client", &p.Proxy}, {"admin", &p.Admin}, {"parts", &p.Parts}} {
 		c, err := OpenCertificate(p.dir+one.file+".crt", p.dir+one.file+".key")
 		if err != nil {
 			return err
@@ -118,7 +123,19 @@ func servingLeaf(issuer *authority, names Names) leaf {
 	if domain == "" {
 		domain = "cluster.local"
 	}
-	dns := []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + domain, "localhost"}
+	dns, ips := names.of("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc."+domain)
+	return leaf{file: "apiserver", issuer: issuer, name: "kube-apiserver", usage: x509.ExtKeyUsageServerAuth, dns: dns, ips: ips}
+}
+
+// partsLeaf is for what the other parts of the control plane serve about themselves.
+func partsLeaf(issuer *authority, names Names) leaf {
+	dns, ips := names.of()
+	return leaf{file: "parts", issuer: issuer, name: "knarr-parts", usage: x509.ExtKeyUsageServerAuth, dns: dns, ips: ips}
+}
+
+// of are the names of the machine, after those that are given.
+func (names Names) of(dns ...string) ([]string, []net.IP) {
+	dns = append(dns, "localhost")
 	ips := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	for _, host := range names.Hosts {
 		if host != "" && !slices.Contains(dns, host) {
@@ -130,7 +147,7 @@ func servingLeaf(issuer *authority, names Names) leaf {
 			ips = append(ips, ip)
 		}
 	}
-	return leaf{file: "apiserver", issuer: issuer, name: "kube-apiserver", usage: x509.ExtKeyUsageServerAuth, dns: dns, ips: ips}
+	return dns, ips
 }
 
 // Watch adds files from elsewhere (--client-ca-file, configuration files: a Certificate, a Bundle, a File) to those

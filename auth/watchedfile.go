@@ -1,10 +1,12 @@
 package auth
 
 import (
+	"context"
 	"crypto/sha256"
 	"log/slog"
 	"os"
 	"sync/atomic"
+	"time"
 )
 
 // File is what a file says today, as a T. It is read at start, and again while the server runs if a PKI watches it (see
@@ -87,4 +89,20 @@ func (w *watchedFiles) refresh() (changed bool) {
 		}
 	}
 	return changed
+}
+
+// Reread takes changed files into use until ctx ends: a Certificate, a Bundle, a File. It is for processes without a PKI
+// of their own.
+func Reread(ctx context.Context, log *slog.Logger, files ...reloader) {
+	w := watchedFiles{log: log, files: files, wrong: map[reloader]string{}}
+	tick := time.NewTicker(filePeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			w.refresh()
+		}
+	}
 }

@@ -59,14 +59,21 @@ func componentList(objects []Object) runtime.Object {
 	return list
 }
 
+// defaultParts is where upstream's parts are.
+func defaultParts() map[string]string {
+	return map[string]string{
+		"controller-manager": "https://127.0.0.1:10257/healthz",
+		"scheduler":          "https://127.0.0.1:10259/healthz",
+	}
+}
+
 // componentCheck asks one part; ok is false and err nil if the part says itself that it is not well.
 type componentCheck func(ctx context.Context) (ok bool, message string, err error)
 
 func observeComponents(ctx context.Context, r *Registry) []Object {
-	checks := map[string]componentCheck{
-		"controller-manager": componentHealth("https://127.0.0.1:10257/healthz"),
-		"scheduler":          componentHealth("https://127.0.0.1:10259/healthz"),
-		"etcd-0":             r.etcdHealth,
+	checks := map[string]componentCheck{"etcd-0": r.etcdHealth}
+	for name, url := range r.Parts {
+		checks[name] = componentHealth(url)
 	}
 	names := sortedKeys(checks)
 	list := make([]Object, len(names))

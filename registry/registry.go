@@ -22,6 +22,8 @@ type Registry struct {
 	Authenticator TokenAuthenticator
 	Roles         RoleRules   // what users have, and therefore may grant; set if Authorizer is
 	Tokens        TokenIssuer // signs service account tokens; nil refuses to
+	// Parts are where other parts of the control plane say how they are: URLs by the names of component statuses.
+	Parts map[string]string
 	// ForbidPrivileged refuses privileged containers.
 	ForbidPrivileged bool
 	// Manage attributes the fields in which obj differs from old (nil when it is new) to a field manager, for the
@@ -48,7 +50,7 @@ type snapshot struct {
 
 // New returns a registry of the rows, whose objects are kept in db.
 func New(db *store.DB, rows []*Resource) *Registry {
-	r := &Registry{Network: DefaultNetwork(), db: db}
+	r := &Registry{Network: DefaultNetwork(), Parts: defaultParts(), db: db}
 	r.ports = sync.OnceValue(func() *store.Store { return db.Open(portRanges()) })
 	r.now.Store(&snapshot{})
 	r.Install(rows...)

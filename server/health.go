@@ -12,17 +12,20 @@ import (
 	"time"
 )
 
-// A check is a part of the server's health, with a path of its own below /healthz, /livez or /readyz.
-type check struct {
-	name string
-	of   []string // the end points that ask it
-	run  func(context.Context) error
+// A Check is something of a process's health, with a path of its own below /healthz, /livez or /readyz.
+type Check struct {
+	Name string
+	Of   []string // the end points that ask it
+	Run  func(context.Context) error
 }
 
-// health answers /healthz, /livez and /readyz: "ok", or what is wrong. ?verbose lists every check, ?exclude=NAME leaves
-// one out, /readyz/NAME asks one alone.
+// Checks answer /healthz, /livez and /readyz: "ok", or what is wrong. ?verbose lists every check, ?exclude=NAME leaves
+// one out, /readyz/NAME asks one alone. The other parts of a cluster answer by them, too.
+type Checks []Check
+
+// health is the server's own.
 type health struct {
-	checks  []check
+	Checks
 	kept    atomic.Bool // the objects that the server keeps exist
 	leaving atomic.Bool
 }
@@ -44,7 +47,7 @@ func newHealth(s *Server) *health {
 		return s.storage.healthy(ctx)
 	}
 	kms := func(ctx context.Context) error { return s.storage.keys.healthy(ctx) }
-	h.checks = []check{
+	h.Checks = []Check{
 		{"ping", all, fine},
 		{"log", all, fine},
 		{"etcd", all, etcd},
@@ -67,7 +70,7 @@ func newHealth(s *Server) *health {
 		}},
 	}
 	if s.storage.keys == nil || !s.storage.keys.named {
-		h.checks = slices.DeleteFunc(h.checks, func(c check) bool { return c.name == "kms-providers" })
+		h.Checks = slices.DeleteFunc(h.Checks, func(c Check) bool { return c.Name == "kms-providers" })
 	}
 	return h
 }
@@ -87,38 +90,38 @@ func (h *health) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// handler serves one end point and the checks below it.
-func (h *health) handler(point string) http.Handler {
+// Handler serves one end point and the checks below it.
+func (h Checks) Handler(point string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			http.Error(w, "405 method not allowed", http.StatusMethodNotAllowed)
 			return
 		}
-		asked := slices.DeleteFunc(slices.Clone(h.checks), func(c check) bool { return !slices.Contains(c.of, point) })
+		asked := slices.DeleteFunc(slices.Clone(h), func(c Check) bool { return !slices.Contains(c.Of, point) })
 		if name := strings.Trim(strings.TrimPrefix(r.URL.Path, point), "/"); name != "" {
-			h.one(w, r, asked, name)
+			answerCheck(w, r, asked, name)
 			return
 		}
-		h.report(w, r, strings.TrimPrefix(point, "/"), asked)
+		answerChecks(w, r, strings.TrimPrefix(point, "/"), asked)
 	})
 }
 
-// one answers for a single check.
-func (h *health) one(w http.ResponseWriter, r *http.Request, asked []check, name string) {
-	i := slices.IndexFunc(asked, func(c check) bool { return c.name == name })
+// answerCheck answers for a single check.
+func answerCheck(w http.ResponseWriter, r *http.Request, asked []Check, name string) {
+	i := slices.IndexFunc(asked, func(c Check) bool { return c.Name == name })
 	if i < 0 {
 		http.Error(w, "404 page not found", http.StatusNotFound)
 		return
 	}
-	if err := asked[i].run(r.Context()); err != nil {
+	if err := asked[i].Run(r.Context()); err != nil {
 		http.Error(w, fmt.Sprintf("internal server error: %v", err), http.StatusInternalServerError)
 		return
 	}
 	fmt.Fprint(w, "ok")
 }
 
-// report runs all checks of an end point.
-func (h *health) report(w http.ResponseWriter, r *http.Request, point string, asked []check) {
+// answerChecks runs all checks of an end point.
+func answerChecks(w http.ResponseWriter, r *http.Request, point string, asked []Check) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	query := r.URL.Query()
@@ -126,17 +129,17 @@ func (h *health) report(w http.ResponseWriter, r *http.Request, point string, as
 	var text bytes.Buffer
 	failed := false
 	for _, c := range asked {
-		if slices.Contains(excluded, c.name) {
-			excluded = slices.DeleteFunc(slices.Clone(excluded), func(x string) bool { return x == c.name })
-			fmt.Fprintf(&text, "[+]%s excluded: ok\n", c.name)
+		if slices.Contains(excluded, c.Name) {
+			excluded = slices.DeleteFunc(slices.Clone(excluded), func(x string) bool { return x == c.Name })
+			fmt.Fprintf(&text, "[+]%s excluded: ok\n", c.Name)
 			continue
 		}
-		if err := c.run(r.Context()); err != nil {
+		if err := c.Run(r.Context()); err != nil {
 			failed = true
-			fmt.Fprintf(&text, "[-]%s failed: reason withheld\n", c.name)
+			fmt.Fprintf(&text, "[-]%s failed: reason withheld\n", c.Name)
 			continue
 		}
-		fmt.Fprintf(&text, "[+]%s ok\n", c.name)
+		fmt.Fprintf(&text, "[+]%s ok\n", c.Name)
 	}
 	if len(excluded) > 0 {
 		fmt.Fprintf(&text, "warn: some health checks cannot be excluded: no matches for %s\n", quoted(excluded))

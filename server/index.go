@@ -49,9 +49,9 @@ func (d *discovery) paths() []string {
 
 // paths are those of all checks.
 func (h *health) paths() (paths []string) {
-	for _, c := range h.checks {
-		for _, point := range c.of {
-			paths = append(paths, point+"/"+c.name)
+	for _, c := range h.Checks {
+		for _, point := range c.Of {
+			paths = append(paths, point+"/"+c.Name)
 		}
 	}
 	return paths

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -36,7 +37,7 @@ type security struct {
 	stop          []func() // ends what goes on in the background
 }
 
-// openSecurity makes or reads keys and certificates, and writes the admin's kubeconfig.
+// openSecurity makes or reads keys and certificates, and writes kubeconfigs.
 func openSecurity(ctx context.Context, c *Config, network registry.Network, log *slog.Logger) (*security, error) {
 	pki, err := auth.Open(filepath.Join(c.DataDir, "pki"), serverNames(c, network), log)
 	if err != nil {
@@ -49,7 +50,7 @@ func openSecurity(ctx context.Context, c *Config, network registry.Network, log 
 	if err := s.openIssuer(ctx, c, log); err != nil {
 		return nil, err
 	}
-	write := func() error { return s.writeKubeconfig(c) }
+	write := func() error { return s.writeKubeconfigs(c) }
 	pki.OnRenewal(write)
 	return s, write()
 }
@@ -98,8 +99,15 @@ func (c *Config) LocalURL() string {
 // KubeconfigPath is where the admin's kubeconfig is kept.
 func (c *Config) KubeconfigPath() string { return filepath.Join(c.DataDir, "admin.kubeconfig") }
 
-func (s *security) writeKubeconfig(c *Config) error {
-	return auth.WriteKubeconfig(c.KubeconfigPath(), auth.Kubeconfig(c.LocalURL(), s.trusted(), s.pki.Admin))
+// writeKubeconfigs writes the admin's, which may be taken elsewhere, and those of the other parts.
+func (s *security) writeKubeconfigs(c *Config) error {
+	err := auth.WriteKubeconfig(c.KubeconfigPath(), auth.Kubeconfig(c.LocalURL(), s.trusted(), s.pki.Admin))
+	for _, part := range []string{"controllers", "scheduler"} {
+		file := filepath.Join("pki", part)
+		own := auth.KubeconfigByFiles(c.LocalURL(), s.trusted(), file+".crt", file+".key")
+		err = errors.Join(err, auth.WriteKubeconfig(filepath.Join(c.DataDir, part+".kubeconfig"), own))
+	}
+	return err
 }
 
 // trusted is what vouches for the server to its clients.
@@ -113,6 +121,11 @@ func (s *security) trusted() []byte {
 
 // RootCA is what clients verify the server with, in PEM.
 func (s *Server) RootCA() []byte { return s.security.trusted() }
+
+// Parts is what the other parts of this process show to those who ask them something, and whom they believe.
+func (s *Server) Parts() (shown *auth.Certificate, authorities *auth.Bundle) {
+	return s.security.pki.Parts, s.security.pki.Authority
+}
 
 // Authority is where the certificate and the key of the cluster's own authority are.
 func (s *Server) Authority() (certificate, key string) {

@@ -131,6 +131,9 @@ func New(ctx context.Context, config Config, log *slog.Logger) (_ *Server, err e
 // Handler serves the API without a listener: the whole pipeline, for clients in the same process.
 func (s *Server) Handler() http.Handler { return s.router }
 
+// PartIsAt says where a part of the control plane, by the name of its component status, tells how it is. Call it before Run.
+func (s *Server) PartIsAt(name, url string) { s.registry.Parts[name] = url }
+
 // Run serves until ctx ends, then shuts down gracefully: the port closes, watches end, requests in flight finish, the
 // store is closed last. ready, if not nil, is called once the server answers.
 func (s *Server) Run(ctx context.Context, ready func()) error {
@@ -181,9 +184,9 @@ func (s *Server) routes(v version.Info) http.Handler {
 	r.Handle("/version", newVersion(v))
 	r.Handle("/openapi/*", openapi)
 	s.openID(r)
-	r.Mount("/healthz", s.health.handler("/healthz"))
-	r.Mount("/livez", s.health.handler("/livez"))
-	r.Mount("/readyz", s.health.handler("/readyz"))
+	r.Mount("/healthz", s.health.Handler("/healthz"))
+	r.Mount("/livez", s.health.Handler("/livez"))
+	r.Mount("/readyz", s.health.Handler("/readyz"))
 	r.Handle("/metrics", s.metrics)
 	r.Post(WhyCanPath, s.whyCan)
 	if s.config.Profiling {

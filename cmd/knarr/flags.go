@@ -19,6 +19,9 @@ func bindFlags(flags *pflag.FlagSet, config any) { bindFlagsBelow(flags, config,
 func bindFlagsBelow(flags *pflag.FlagSet, config any, prefix string) {
 	v := reflect.ValueOf(config).Elem()
 	for i := range v.NumField() {
+		if !v.Type().Field(i).IsExported() {
+			continue
+		}
 		tags, field := v.Type().Field(i).Tag, v.Field(i).Addr().Interface()
 		if more, ok := tags.Lookup("prefix"); ok {
 			bindFlagsBelow(flags, field, prefix+more)
@@ -27,6 +30,17 @@ func bindFlagsBelow(flags *pflag.FlagSet, config any, prefix string) {
 			bindFlag(flags, field, prefix+name, tags.Get("help"))
 		}
 	}
+}
+
+// shown is what the flags of configurations say, by their names.
+func shown(configs ...any) map[string]any {
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	for _, c := range configs {
+		bindFlags(flags, c)
+	}
+	all := map[string]any{}
+	flags.VisitAll(func(f *pflag.Flag) { all[f.Name] = f.Value.String() })
+	return all
 }
 
 // showByTopic makes the help of a command with many flags one to read: in the order in which they were bound, which

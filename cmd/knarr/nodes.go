@@ -2,15 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -24,8 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
-	typedcore "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
@@ -102,7 +94,7 @@ func fleetUser() registry.User { return registry.User{Name: fleetName} }
 
 // admitFleet gives the fleet's identity the rights of a node, for all nodes.
 func admitFleet(ctx context.Context, s *server.Server) error {
-	admin, err := kubernetes.NewForConfig(within(s, registry.User{Name: "system:apiserver", Groups: []string{"system:masters"}}))
+	admin, err := kubernetes.NewForConfig(inside{s, registry.User{Name: "system:apiserver", Groups: []string{"system:masters"}}}.own())
 	if err != nil {
 		return err
 	}
@@ -129,13 +121,12 @@ func admitFleet(ctx context.Context, s *server.Server) error {
 
 // runAgent runs one agent, for one node or for many, and serves the kubelet API for it.
 func runAgent(ctx context.Context, s *server.Server, c *server.Config, user registry.User, names []string, pods netip.Prefix, period time.Duration, log *slog.Logger, ready func()) error {
-	client, err := kubernetes.NewForConfig(within(s, user))
+	client, err := kubernetes.NewForConfig(inside{s, user}.own())
 	if err != nil {
 		return err
 	}
-	events := record.NewBroadcaster(record.WithContext(ctx))
-	defer events.Shutdown()
-	events.StartRecordingToSink(&typedcore.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	told := newVoice(client)
+	defer told.end()
 	address, err := nodeAddress(c)
 	if err != nil {
 		return err
@@ -147,10 +138,8 @@ func runAgent(ctx context.Context, s *server.Server, c *server.Config, user regi
 	runtime := nodeagent.NewSimulated(clock.RealClock{}, pods)
 	agent := nodeagent.New(nodeagent.Config{
 		Nodes: names, Client: client, Runtime: runtime, Prober: runtime, Logs: runtime,
-		Events: func(node string) record.EventRecorder {
-			return events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: node})
-		},
-		Clock: clock.RealClock{}, Log: log, Address: address, Port: listener.Addr().(*net.TCPAddr).Port,
+		Events: func(node string) record.EventRecorder { return told.on("kubelet", node) },
+		Clock:  clock.RealClock{}, Log: log, Address: address, Port: listener.Addr().(*net.TCPAddr).Port,
 		Capacity: simulatedCapacity(), Version: "v" + server.Release, LeasePeriod: period,
 	})
 	web := &http.Server{Handler: agent.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
@@ -181,23 +170,10 @@ func listenKubelet(c *server.Config, node string, address net.IP) (net.Listener,
 	if err != nil {
 		return nil, err
 	}
-	certificate, err := selfSigned(node, address)
+	certificate, err := auth.SelfSigned(node, address)
 	if err != nil {
 		return nil, err
 	}
 	return tls.Listen("tcp", net.JoinHostPort(c.BindAddress.String(), "0"), &tls.Config{MinVersion: tls.VersionTLS12,
-		Certificates: []tls.Certificate{certificate}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: authorities.Pool()})
-}
-
-func selfSigned(node string, address net.IP) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	now := time.Now()
-	template := &x509.Certificate{SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: node}, DNSNames: []string{node},
-		IPAddresses: []net.IP{address}, NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(1, 0, 0),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+		GetCertificate: certificate.Get, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: authorities.Pool()})
 }

@@ -2,24 +2,50 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/knarr-dev/knarr/server"
 )
+
+// upOptions are what a whole cluster can be told beside what its API server can.
+type upOptions struct {
+	nodes           int
+	controllersPort int
+	schedulerPort   int
+	controllers     controllersOptions
+	scheduler       schedulerOptions
+	election        election
+}
+
+func (o *upOptions) check() error {
+	if o.nodes < 0 {
+		return fmt.Errorf("--simulated-nodes=%d: use 0 or more", o.nodes)
+	}
+	_, err := o.controllers.clusterCIDRs()
+	return errors.Join(err, o.election.check())
+}
+
+// parts are those that stand for leases, in the order in which they start, and the ports on which they answer.
+func (o *upOptions) parts() ([]part, []int) {
+	return []part{controllersPart(&o.controllers), schedulerPart(&o.scheduler)}, []int{o.controllersPort, o.schedulerPort}
+}
 
 func upCommand() *cobra.Command {
 	config, logs := server.DefaultConfig(), &logging{}
 	config.EnableAdmission = []string{"NodeRestriction"}                          // a cluster of one's own has no reason to trust its nodes
 	config.KubeletAddressTypes = []string{"InternalIP", "ExternalIP", "Hostname"} // nobody resolves its nodes' names
-	nodes := 2
+	o := &upOptions{nodes: 2, controllersPort: 10257, schedulerPort: 10259, controllers: defaultControllers(), election: defaultElection()}
 	c := &cobra.Command{
 		Use: "up", Short: "Start a cluster in the foreground: all parts in one process", Args: cobra.NoArgs,
 		Long: `Start a cluster in the foreground: all parts in one process. Ctrl-C stops it.
@@ -30,23 +56,33 @@ Everything is kept in the data directory; the next start goes on where this one 
 			if err != nil {
 				return err
 			}
-			if nodes < 0 {
-				return fmt.Errorf("--simulated-nodes=%d: use 0 or more", nodes)
+			if err := o.check(); err != nil {
+				return err
 			}
-			return runCluster(c.Context(), config, nodes, log, func() { greet(c.OutOrStdout(), &config, nodes) })
+			return runCluster(c.Context(), config, o, log, func() { greet(c.OutOrStdout(), &config, o.nodes) })
 		},
 	}
-	c.Flags().IntVar(&nodes, "simulated-nodes", nodes, "how many nodes to have that run pods without containers, as annotations of the pods say")
-	bindFlags(c.Flags(), &config)
-	logs.flags(c.Flags())
+	f := c.Flags()
+	f.IntVar(&o.nodes, "simulated-nodes", o.nodes, "how many nodes to have that run pods without containers, as annotations of the pods say")
+	f.IntVar(&o.controllersPort, "controllers-secure-port", o.controllersPort, "port on which the controllers tell how they are; another one if it is taken, 0 for none")
+	f.IntVar(&o.schedulerPort, "scheduler-secure-port", o.schedulerPort, "port on which the scheduler tells how it is; another one if it is taken, 0 for none")
+	bindFlags(f, &config)
+	bindFlags(f, &o.controllers)
+	bindFlags(f, &o.scheduler)
+	bindFlags(f, &o.election)
+	logs.flags(f)
 	showByTopic(c)
 	return c
 }
 
 // runCluster runs all parts until ctx ends. They start in order and stop in the mirrored one: the API server is there for
 // as long as anybody asks it.
-func runCluster(ctx context.Context, config server.Config, nodes int, log *slog.Logger, ready func()) error {
+func runCluster(ctx context.Context, config server.Config, o *upOptions, log *slog.Logger, ready func()) error {
 	s, err := server.New(ctx, config, log)
+	if err != nil {
+		return err
+	}
+	stations, err := o.stations(s, &config, log)
 	if err != nil {
 		return err
 	}
@@ -62,14 +98,15 @@ func runCluster(ctx context.Context, config server.Config, nodes int, log *slog.
 		stop()
 		return <-served
 	}
-	var parts sync.WaitGroup
-	working, rest := context.WithCancel(ctx)
-	defer rest()
-	parts.Go(func() {
-		keepRunning(working, "control plane", log, func(ctx context.Context) error { return runControlPlane(ctx, s, log) })
-	})
+	var running stack
+	defer running.end()
+	for _, x := range stations {
+		running.start(ctx, x.keep)
+	}
 	registered := make(chan struct{})
-	parts.Go(func() { runNodes(working, s, &config, nodes, log, sync.OnceFunc(func() { close(registered) })) })
+	running.start(ctx, func(ctx context.Context) {
+		runNodes(ctx, s, &config, o.nodes, log, sync.OnceFunc(func() { close(registered) }))
+	})
 	select {
 	case <-registered:
 		ready()
@@ -82,9 +119,68 @@ func runCluster(ctx context.Context, config server.Config, nodes int, log *slog.
 		return err
 	case <-ctx.Done():
 	}
-	parts.Wait()
+	running.end()
 	stop()
 	return <-served
+}
+
+// stack is what runs: each began after those below it, and ends before them.
+type stack []func()
+
+// start runs something until the stack ends it.
+func (s *stack) start(ctx context.Context, run func(context.Context)) {
+	own, end := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		run(own)
+	}()
+	*s = append(*s, func() { end(); <-ended })
+}
+
+// end ends all, from the top down.
+func (s *stack) end() {
+	for _, end := range slices.Backward(*s) {
+		end()
+	}
+	*s = nil
+}
+
+// stations makes the parts ready that stand for leases, with their ports open.
+func (o *upOptions) stations(s *server.Server, config *server.Config, log *slog.Logger) ([]*station, error) {
+	parts, ports := o.parts()
+	o.controllers.given = given{RootCA: s.RootCA(), SignToken: s.SignToken()}
+	o.controllers.given.SigningCertFile, o.controllers.given.SigningKeyFile = s.Authority()
+	reader, err := kubernetes.NewForConfig(inside{s, parts[0].user}.own()) // the controllers may read everything
+	if err != nil {
+		return nil, err
+	}
+	certificate, authorities := s.Parts()
+	informers := &gathering{client: reader, parts: len(parts)}
+	stations := make([]*station, len(parts))
+	for i, p := range parts {
+		identity, err := identify(config.DataDir, p.program)
+		if err != nil {
+			return nil, err
+		}
+		x, err := newStation(p, inside{s, p.user}, &o.election, identity, informers, newDesk(p.program, shown(&o.controllers, &o.scheduler, &o.election), config.Profiling), log)
+		if err != nil {
+			return nil, err
+		}
+		stations[i] = x
+		if ports[i] == 0 {
+			continue
+		}
+		front := defaultServing(ports[i])
+		front.BindAddress = config.BindAddress
+		listener, err := front.listenAnywhere()
+		if err != nil {
+			return nil, err
+		}
+		s.PartIsAt(p.status, urlOf(listener)+"/healthz")
+		x.door = &door{front, listener, certificate, authorities}
+	}
+	return stations, nil
 }
 
 // greet tells what runs where, and how to use it.
