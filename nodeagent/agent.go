@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
@@ -32,8 +31,10 @@ type Config struct {
 	Events func(node string) record.EventRecorder
 	Clock  clock.WithTickerAndDelayedExecution
 	Log    *slog.Logger
-	// Address is the one under which the nodes are reached.
-	Address net.IP
+	// Informers of all pods and nodes that others have already; nil: the agent has its own, of what is on its nodes.
+	Informers informers.SharedInformerFactory
+	// Addresses are those of a node, best first.
+	Addresses func(node string) []corev1.NodeAddress
 	// Port is where the kubelet API listens; zero is told to nobody.
 	Port int
 	// Capacity is what each node has.
@@ -50,7 +51,10 @@ type Agent struct {
 	desk        desk
 	recorders   map[string]record.EventRecorder
 	runtimeName string
-	addresses   []string
+	machine     machine
+	uids        sync.Map // of the nodes' objects, by name
+	away        sync.Map // nodes that were deleted, and will return
+	pulled      sync.Map // nodes that have images of which their status does not tell
 	voices      chan struct{}
 	adopted     map[string]string // sandboxes from before, by pod UID
 	life        context.Context   // of Run: what outlasts the round of a pod ends with it
@@ -66,9 +70,6 @@ func New(c Config) *Agent {
 	for _, node := range c.Nodes {
 		a.recorders[node] = c.Events(node)
 	}
-	if c.Address != nil {
-		a.addresses = []string{c.Address.String()}
-	}
 	return a
 }
 
@@ -78,11 +79,15 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return fmt.Errorf("runtime: %w", err)
 	}
-	a.runtimeName = version.RuntimeName
+	status, err := a.Runtime.Status(ctx, false)
+	if err != nil {
+		return fmt.Errorf("runtime: %w", err)
+	}
+	a.runtimeName, a.machine = version.RuntimeName, machineOf(version, status)
 	if a.adopted, err = a.adopt(ctx); err != nil {
 		return fmt.Errorf("sandboxes: %w", err)
 	}
-	if err := a.register(ctx, version.RuntimeName+"://"+version.RuntimeVersion); err != nil {
+	if err := a.register(ctx); err != nil {
 		return err
 	}
 	ready()
@@ -105,22 +110,53 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	return nil
 }
 
-// watch takes in the pods of the nodes until ctx ends. The rights of a node reach as far as its own pods, so the watch
-// asks for no others; a fleet asks for all pods that are on a node.
+// watch takes in the pods of the nodes, and what becomes of the nodes, until ctx ends.
 func (a *Agent) watch(ctx context.Context) error {
-	selector := fields.OneTermNotEqualSelector("spec.nodeName", "")
-	if len(a.Nodes) == 1 {
-		selector = fields.OneTermEqualSelector("spec.nodeName", a.Nodes[0])
+	if a.Informers != nil {
+		return a.watchAt(ctx, a.Informers.Core().V1().Pods().Informer(), a.Informers.Core().V1().Nodes().Informer(), func() {
+			a.Informers.Start(ctx.Done())
+			<-ctx.Done()
+		})
 	}
-	factory := informers.NewSharedInformerFactoryWithOptions(a.Client, 0,
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = selector.String() }),
-		informers.WithTransform(func(o any) (any, error) {
-			if m, ok := o.(metav1.Object); ok {
-				m.SetManagedFields(nil)
-			}
-			return o, nil
-		}))
-	pods := factory.Core().V1().Pods().Informer()
+	pods, nodes := a.ownInformers("spec.nodeName", trimmed), a.ownInformers("metadata.name", nameOnly)
+	return a.watchAt(ctx, pods.Core().V1().Pods().Informer(), nodes.Core().V1().Nodes().Informer(), func() {
+		pods.Start(ctx.Done())
+		nodes.Start(ctx.Done())
+		<-ctx.Done()
+		pods.Shutdown()
+		nodes.Shutdown()
+	})
+}
+
+// ownInformers ask for objects whose field names the node. The rights of a node reach as far as itself and its own pods, so
+// it asks for no others; a fleet asks for all pods that are on a node.
+func (a *Agent) ownInformers(field string, transform cache.TransformFunc) informers.SharedInformerFactory {
+	selector := fields.OneTermNotEqualSelector(field, "")
+	if len(a.Nodes) == 1 {
+		selector = fields.OneTermEqualSelector(field, a.Nodes[0])
+	}
+	return informers.NewSharedInformerFactoryWithOptions(a.Client, 0, informers.WithTransform(transform),
+		informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.FieldSelector = selector.String() }))
+}
+
+// trimmed is an object without what nobody here looks at.
+func trimmed(o any) (any, error) {
+	if m, ok := o.(metav1.Object); ok {
+		m.SetManagedFields(nil)
+	}
+	return o, nil
+}
+
+// nameOnly is what is to be known of a node: that it is there.
+func nameOnly(o any) (any, error) {
+	if n, ok := o.(*corev1.Node); ok {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion}}, nil
+	}
+	return o, nil
+}
+
+// watchAt hands on what informers tell for as long as run does.
+func (a *Agent) watchAt(ctx context.Context, pods, nodes cache.SharedIndexInformer, run func()) error {
 	told := func(o any, gone bool) {
 		if last, unknown := o.(cache.DeletedFinalStateUnknown); unknown {
 			o = last.Obj
@@ -129,7 +165,7 @@ func (a *Agent) watch(ctx context.Context) error {
 			a.told(ctx, pod, gone)
 		}
 	}
-	_, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	handle, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { told(o, false) },
 		UpdateFunc: func(_, o any) { told(o, false) },
 		DeleteFunc: func(o any) { told(o, true) },
@@ -137,8 +173,12 @@ func (a *Agent) watch(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	factory.Start(ctx.Done())
-	<-ctx.Done()
-	factory.Shutdown()
+	defer pods.RemoveEventHandler(handle)
+	remove, err := a.followNodes(ctx, nodes)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	run()
 	return nil
 }

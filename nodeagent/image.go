@@ -19,7 +19,7 @@ func (a *Agent) ensureImage(ctx context.Context, w *work, pod *corev1.Pod, c *co
 		a.containerEvent(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: %s", "InvalidImageName")
 		return "", &trouble{reason: "InvalidImageName", message: message, until: a.Clock.Now().Add(retryAfter)}
 	}
-	spec := &cri.ImageSpec{Image: named.String(), UserSpecifiedImage: c.Image}
+	spec := imageOn(pod.Spec.NodeName, named.String(), c.Image)
 	answer, err := a.Runtime.ImageStatus(ctx, spec, false)
 	present := err == nil && answer.Image != nil
 	switch {
@@ -41,6 +41,7 @@ func (a *Agent) pull(ctx context.Context, w *work, pod *corev1.Pod, c *corev1.Co
 	_, err := a.Runtime.PullImage(ctx, spec, nil, sandboxConfig(pod, 0))
 	now := a.Clock.Now()
 	if err == nil {
+		a.pulled.Store(pod.Spec.NodeName, true)
 		took := now.Sub(begun).Truncate(time.Millisecond)
 		size := uint64(0)
 		if answer, err := a.Runtime.ImageStatus(ctx, spec, false); err == nil && answer.Image != nil {

@@ -27,7 +27,7 @@ func (a *Agent) beat(ctx context.Context) error {
 		renewing.Go(func() {
 			defer a.said()
 			a.renew(ctx, i, leases)
-			if round > 0 && round%a.statusRounds() == 0 {
+			if _, changed := a.pulled.LoadAndDelete(a.Nodes[i]); changed || round > 0 && round%a.statusRounds() == 0 {
 				a.refresh(ctx, a.Nodes[i])
 			}
 		})
@@ -74,6 +74,9 @@ func (a *Agent) renew(ctx context.Context, i int, leases []*coordinationv1.Lease
 	} else {
 		leases[i], err = client.Update(ctx, a.renewed(leases[i]), metav1.UpdateOptions{})
 	}
+	if apierrors.IsNotFound(err) { // it went with its node
+		leases[i], err = client.Create(ctx, a.lease(ctx, name), metav1.CreateOptions{})
+	}
 	if err != nil {
 		leases[i] = nil
 		if ctx.Err() == nil {
@@ -97,16 +100,4 @@ func (a *Agent) lease(ctx context.Context, name string) *coordinationv1.Lease {
 		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: name, UID: node.UID}}
 	}
 	return a.renewed(l)
-}
-
-// refresh writes a node's status again, with the time at which it was true. A node that somebody has deleted is registered anew
-// with the agent's next start only, as upstream's.
-func (a *Agent) refresh(ctx context.Context, name string) {
-	known, err := a.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
-	if err == nil {
-		err = a.patchNode(ctx, known, a.node(name, known.Status.NodeInfo.ContainerRuntimeVersion).Status)
-	}
-	if err != nil && ctx.Err() == nil {
-		a.Log.Warn("write the status of a node", "node", name, "err", err)
-	}
 }

@@ -6,9 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
-	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -16,10 +15,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/client-go/tools/cache"
 )
 
 // register makes the nodes known, or brings what is known of them up to date.
-func (a *Agent) register(ctx context.Context, runtimeVersion string) error {
+func (a *Agent) register(ctx context.Context) error {
 	errs := make([]error, len(a.Nodes))
 	var all sync.WaitGroup
 	for i, name := range a.Nodes {
@@ -28,27 +28,27 @@ func (a *Agent) register(ctx context.Context, runtimeVersion string) error {
 		}
 		all.Go(func() {
 			defer a.said()
-			errs[i] = a.registerNode(ctx, a.node(name, runtimeVersion))
+			errs[i] = a.registerNode(ctx, name)
 		})
 	}
 	all.Wait()
 	return errors.Join(append(errs, ctx.Err())...)
 }
 
-func (a *Agent) registerNode(ctx context.Context, want *corev1.Node) error {
+func (a *Agent) registerNode(ctx context.Context, name string) error {
 	nodes := a.Client.CoreV1().Nodes()
-	recorder := a.recorders[want.Name]
-	ref := &corev1.ObjectReference{Kind: "Node", Name: want.Name, UID: types.UID(want.Name)}
-	recorder.Event(ref, corev1.EventTypeNormal, "Starting", "Starting kubelet.")
+	a.nodeEvent(name, corev1.EventTypeNormal, "Starting", "Starting kubelet.")
+	want := a.node(ctx, name)
 	made, err := nodes.Create(ctx, want, metav1.CreateOptions{})
 	if err == nil {
-		recorder.Eventf(ref, corev1.EventTypeNormal, "NodeReady", "Node %s status is now: %s", made.Name, "NodeReady")
+		a.uids.Store(name, made.UID)
+		a.nodeEvent(name, corev1.EventTypeNormal, "NodeReady", fmt.Sprintf("Node %s status is now: NodeReady", name))
 		return nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("register node %s: %w", want.Name, err)
+		return fmt.Errorf("register node %s: %w", name, err)
 	}
-	known, err := nodes.Get(ctx, want.Name, metav1.GetOptions{})
+	known, err := nodes.Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
@@ -57,6 +57,10 @@ func (a *Agent) registerNode(ctx context.Context, want *corev1.Node) error {
 			return err
 		}
 	}
+	if before := known.Status.NodeInfo.BootID; before != "" && before != want.Status.NodeInfo.BootID {
+		a.nodeEvent(name, corev1.EventTypeWarning, "Rebooted", fmt.Sprintf("Node %s has been rebooted, boot id: %s", name, want.Status.NodeInfo.BootID))
+	}
+	a.uids.Store(name, known.UID)
 	return a.patchNode(ctx, known, want.Status)
 }
 
@@ -70,33 +74,20 @@ func overlay(m *map[string]string, with map[string]string) (changed bool) {
 	return !maps.Equal(before, *m)
 }
 
-// patchNode changes what a node's status says. Conditions that others keep stay; the time of a transition is that at which
-// the condition became what it is.
+// patchNode changes what a node's status says.
 func (a *Agent) patchNode(ctx context.Context, known *corev1.Node, status corev1.NodeStatus) error {
-	changed := known.DeepCopy()
-	status.Conditions = slices.Clone(status.Conditions)
-	for _, c := range known.Status.Conditions {
-		i := slices.IndexFunc(status.Conditions, func(x corev1.NodeCondition) bool { return x.Type == c.Type })
-		switch {
-		case i < 0:
-			status.Conditions = append(status.Conditions, c)
-		case status.Conditions[i].Status == c.Status:
-			status.Conditions[i].LastTransitionTime = c.LastTransitionTime
-		case c.Type == corev1.NodeReady:
-			a.recorders[known.Name].Eventf(&corev1.ObjectReference{Kind: "Node", Name: known.Name, UID: types.UID(known.Name)},
-				corev1.EventTypeNormal, "NodeReady", "Node %s status is now: %s", known.Name, "NodeReady")
-		}
+	status = mergeStatus(&known.Status, status)
+	if becameReady(&known.Status, &status) {
+		a.nodeEvent(known.Name, corev1.EventTypeNormal, "NodeReady", fmt.Sprintf("Node %s status is now: NodeReady", known.Name))
 	}
-	status.VolumesAttached, status.VolumesInUse, status.Images = known.Status.VolumesAttached, known.Status.VolumesInUse, known.Status.Images
-	changed.Status = status
 	if equality.Semantic.DeepEqual(known.Status, status) {
 		return nil
 	}
-	before, err := json.Marshal(known)
+	before, err := json.Marshal(&corev1.Node{Status: known.Status})
 	if err != nil {
 		return err
 	}
-	after, err := json.Marshal(changed)
+	after, err := json.Marshal(&corev1.Node{ObjectMeta: metav1.ObjectMeta{UID: known.UID}, Status: status})
 	if err != nil {
 		return err
 	}
@@ -108,32 +99,63 @@ func (a *Agent) patchNode(ctx context.Context, known *corev1.Node, status corev1
 	return err
 }
 
-// node is a node as it is registered: pure but for the time.
-func (a *Agent) node(name, runtimeVersion string) *corev1.Node {
-	now := metav1.NewTime(a.Clock.Now().Truncate(1e9))
-	condition := func(of corev1.NodeConditionType, status corev1.ConditionStatus, reason, message string) corev1.NodeCondition {
-		return corev1.NodeCondition{Type: of, Status: status, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now}
+// nodeEvent tells people what happened to a node.
+func (a *Agent) nodeEvent(name, kind, reason, message string) {
+	a.recorders[name].Event(&corev1.ObjectReference{Kind: "Node", Name: name, UID: types.UID(name)}, kind, reason, message)
+}
+
+// refresh writes a node's status again, with the time at which it was true.
+func (a *Agent) refresh(ctx context.Context, name string) {
+	known, err := a.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		a.nodeGone(ctx, name)
+		return
+	case err == nil:
+		err = a.patchNode(ctx, known, a.node(ctx, name).Status)
 	}
-	addresses := []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name}}
-	for _, ip := range a.addresses {
-		addresses = append([]corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: ip}}, addresses...)
+	if err != nil && ctx.Err() == nil {
+		a.Log.Warn("write the status of a node", "node", name, "err", err)
 	}
-	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
-			corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH,
-			"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": runtime.GOARCH,
-		}, Annotations: map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"}},
-		Status: corev1.NodeStatus{
-			Capacity: a.Capacity, Allocatable: a.Capacity, Addresses: addresses,
-			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(a.Port)}},
-			NodeInfo: corev1.NodeSystemInfo{MachineID: name, SystemUUID: name, BootID: name, OperatingSystem: "linux", Architecture: runtime.GOARCH,
-				OSImage: "knarr", KernelVersion: "simulated", ContainerRuntimeVersion: runtimeVersion, KubeletVersion: a.Version},
-			Conditions: []corev1.NodeCondition{
-				condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-				condition(corev1.NodeDiskPressure, corev1.ConditionFalse, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-				condition(corev1.NodePIDPressure, corev1.ConditionFalse, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-				condition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status"),
-			},
-		},
+}
+
+// returnAfter is how long a node stays away that somebody has deleted. Until then its pods have been ended by the pod
+// garbage collector, which waits 40 s and looks every 20: what comes back is empty, as a machine that joins anew.
+const returnAfter = 90 * time.Second
+
+// nodeGone has a node that was deleted under its agent registered again, after a while. (Upstream's kubelet does so when it
+// is started again, for which there is usually somebody; here there would be nobody.)
+func (a *Agent) nodeGone(ctx context.Context, name string) {
+	if _, away := a.away.LoadOrStore(name, true); away || ctx.Err() != nil {
+		return
 	}
+	a.Log.Info("a node was deleted; it registers again", "node", name, "after", returnAfter)
+	a.Clock.AfterFunc(returnAfter, func() {
+		a.away.Delete(name)
+		if !a.say(ctx) {
+			return
+		}
+		err := a.registerNode(ctx, name)
+		a.said()
+		if err != nil && ctx.Err() == nil {
+			a.Log.Warn("register a node again", "node", name, "err", err)
+			a.nodeGone(ctx, name)
+		}
+	})
+}
+
+// followNodes learns which of the nodes are deleted.
+func (a *Agent) followNodes(ctx context.Context, nodes cache.SharedIndexInformer) (remove func(), err error) {
+	handle, err := nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{DeleteFunc: func(o any) {
+		if last, unknown := o.(cache.DeletedFinalStateUnknown); unknown {
+			o = last.Obj
+		}
+		if node := o.(*corev1.Node); a.recorders[node.Name] != nil {
+			a.nodeGone(ctx, node.Name)
+		}
+	}})
+	if err != nil {
+		return nil, err
+	}
+	return func() { nodes.RemoveEventHandler(handle) }, nil
 }

@@ -20,7 +20,7 @@ func (a *Agent) publish(ctx context.Context, w *work, pod *corev1.Pod, seen *obs
 		old = &pod.Status
 	}
 	status := podStatus(&reading{pod: pod, old: old, seen: seen, health: w.health, trouble: w.trouble, verdict: w.verdict,
-		ending: ending, over: over, nodeIPs: a.addresses, runtime: a.runtimeName}, metav1.NewTime(a.Clock.Now().Truncate(1e9)))
+		ending: ending, over: over, nodeIPs: a.hostIPs(pod.Spec.NodeName), runtime: a.runtimeName}, metav1.NewTime(a.Clock.Now().Truncate(1e9)))
 	// What is compared is what the API has, with the agent's own last word where that is on its way: conditions of others
 	// may have changed meanwhile.
 	if equality.Semantic.DeepEqual(*old, status) {

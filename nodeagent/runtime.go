@@ -11,6 +11,7 @@ import (
 // the shape of k8s.io/cri-api, so that a client of containerd or CRI-O is one.
 type Runtime interface {
 	Version(ctx context.Context, apiVersion string) (*cri.VersionResponse, error)
+	Status(ctx context.Context, verbose bool) (*cri.StatusResponse, error)
 	RunPodSandbox(ctx context.Context, config *cri.PodSandboxConfig, handler string) (string, error)
 	StopPodSandbox(ctx context.Context, id string) error
 	RemovePodSandbox(ctx context.Context, id string) error
@@ -24,6 +25,7 @@ type Runtime interface {
 	// GetContainerEvents sends what happens to containers until ctx ends.
 	GetContainerEvents(ctx context.Context, to chan *cri.ContainerEventResponse, connected func(cri.RuntimeService_GetContainerEventsClient)) error
 
+	ListImages(ctx context.Context, filter *cri.ImageFilter) ([]*cri.Image, error)
 	ImageStatus(ctx context.Context, image *cri.ImageSpec, verbose bool) (*cri.ImageStatusResponse, error)
 	PullImage(ctx context.Context, image *cri.ImageSpec, auth *cri.AuthConfig, sandbox *cri.PodSandboxConfig) (string, error)
 }
@@ -65,8 +67,13 @@ func sandboxConfig(p *corev1.Pod, attempt uint32) *cri.PodSandboxConfig {
 	return c
 }
 
-// nodeNameLabel tells the sandboxes of a runtime apart that serves several nodes.
+// nodeNameLabel tells the sandboxes and images of a runtime apart that serves several nodes.
 const nodeNameLabel = "knarr.dev/node"
+
+// imageOn is an image on a node, by its full name and as the pod names it.
+func imageOn(node, image, named string) *cri.ImageSpec {
+	return &cri.ImageSpec{Image: image, UserSpecifiedImage: named, Annotations: map[string]string{nodeNameLabel: node}}
+}
 
 // containerConfig is a container as the runtime sees it.
 func containerConfig(p *corev1.Pod, c *corev1.Container, attempt int32, image string) *cri.ContainerConfig {

@@ -28,7 +28,7 @@ type Simulated struct {
 	address    uint64
 	sandboxes  map[string]*simulatedPod
 	containers map[string]*simulatedContainer
-	images     map[string]bool
+	images     map[string]map[string]bool // by node
 	taken      map[netip.Addr]bool
 	listeners  map[chan *cri.ContainerEventResponse]context.Context
 }
@@ -55,12 +55,18 @@ type simulatedContainer struct {
 // NewSimulated makes a simulated runtime whose pods have addresses of a range.
 func NewSimulated(c clock.WithDelayedExecution, pods netip.Prefix) *Simulated {
 	return &Simulated{clock: c, pods: pods, sandboxes: map[string]*simulatedPod{}, containers: map[string]*simulatedContainer{},
-		images: map[string]bool{}, taken: map[netip.Addr]bool{}, listeners: map[chan *cri.ContainerEventResponse]context.Context{}}
+		images: map[string]map[string]bool{}, taken: map[netip.Addr]bool{}, listeners: map[chan *cri.ContainerEventResponse]context.Context{}}
 }
 
 // Version names the runtime.
 func (s *Simulated) Version(context.Context, string) (*cri.VersionResponse, error) {
 	return &cri.VersionResponse{Version: "0.1.0", RuntimeName: "simulated", RuntimeVersion: "1", RuntimeApiVersion: "v1"}, nil
+}
+
+// Status says what the runtime can do: where there are no programs, any group of theirs is as good as another.
+func (s *Simulated) Status(context.Context, bool) (*cri.StatusResponse, error) {
+	return &cri.StatusResponse{RuntimeHandlers: []*cri.RuntimeHandler{{Features: &cri.RuntimeHandlerFeatures{}}},
+		Features: &cri.RuntimeFeatures{SupplementalGroupsPolicy: true}}, nil
 }
 
 // newID makes an ID as runtimes do. The runtime is locked.
@@ -177,10 +183,25 @@ func (s *Simulated) ListPodSandbox(_ context.Context, f *cri.PodSandboxFilter) (
 func (s *Simulated) ImageStatus(_ context.Context, image *cri.ImageSpec, _ bool) (*cri.ImageStatusResponse, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.images[image.Image] {
+	if !s.images[image.Annotations[nodeNameLabel]][image.Image] {
 		return &cri.ImageStatusResponse{}, nil
 	}
-	return &cri.ImageStatusResponse{Image: &cri.Image{Id: imageID(image.Image), RepoTags: []string{image.Image}, Size: simulatedImageSize}}, nil
+	return &cri.ImageStatusResponse{Image: simulatedImage(image.Image)}, nil
+}
+
+// ListImages are those of a node that were pulled.
+func (s *Simulated) ListImages(_ context.Context, f *cri.ImageFilter) ([]*cri.Image, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []*cri.Image
+	for _, image := range slices.Sorted(maps.Keys(s.images[f.GetImage().GetAnnotations()[nodeNameLabel]])) {
+		list = append(list, simulatedImage(image))
+	}
+	return list, nil
+}
+
+func simulatedImage(name string) *cri.Image {
+	return &cri.Image{Id: imageID(name), RepoTags: []string{name}, Size: simulatedImageSize}
 }
 
 // simulatedImageSize is that of every image, in bytes.
@@ -198,7 +219,11 @@ func (s *Simulated) PullImage(_ context.Context, image *cri.ImageSpec, _ *cri.Au
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.images[image.Image] = true
+	node := image.Annotations[nodeNameLabel]
+	if s.images[node] == nil {
+		s.images[node] = map[string]bool{}
+	}
+	s.images[node][image.Image] = true
 	return imageID(image.Image), nil
 }
 

@@ -69,7 +69,7 @@ func runNodes(ctx context.Context, s *server.Server, c *server.Config, n int, lo
 	registered.Add(n)
 	for i, name := range names {
 		// Each has the addresses of a /20 below those of a fleet: 110 pods use few of them, and none twice in short order.
-		pods := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 64, byte(i * 16), 0}), 20)
+		pods := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(64 + i/16), byte(i % 16 * 16), 0}), 20)
 		once := sync.OnceFunc(registered.Done)
 		agents.Go(func() {
 			keepRunning(ctx, name, log, func(ctx context.Context) error {
@@ -100,7 +100,7 @@ func admitFleet(ctx context.Context, s *server.Server) error {
 	}
 	roles := admin.RbacV1()
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: fleetName}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"nodes", "nodes/status"}, Verbs: []string{"get", "create", "update", "patch"}},
+		{APIGroups: []string{""}, Resources: []string{"nodes", "nodes/status"}, Verbs: []string{"get", "list", "watch", "create", "update", "patch"}},
 		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch", "delete"}},
 		{APIGroups: []string{""}, Resources: []string{"pods/status"}, Verbs: []string{"patch"}},
 		{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch", "update"}},
@@ -139,7 +139,7 @@ func runAgent(ctx context.Context, s *server.Server, c *server.Config, user regi
 	agent := nodeagent.New(nodeagent.Config{
 		Nodes: names, Client: client, Runtime: runtime, Prober: runtime, Logs: runtime,
 		Events: func(node string) record.EventRecorder { return told.on("kubelet", node) },
-		Clock:  clock.RealClock{}, Log: log, Address: address, Port: listener.Addr().(*net.TCPAddr).Port,
+		Clock:  clock.RealClock{}, Log: log, Addresses: simulatedAddresses(names, address), Port: listener.Addr().(*net.TCPAddr).Port,
 		Capacity: simulatedCapacity(), Version: "v" + server.Release, LeasePeriod: period,
 	})
 	web := &http.Server{Handler: agent.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
@@ -152,6 +152,21 @@ func runAgent(ctx context.Context, s *server.Server, c *server.Config, user regi
 	web.Close()
 	<-served
 	return err
+}
+
+// simulatedAddresses are those that nodes tell. Each has an internal one of its own, which is as much of an address as those
+// of its pods: nobody answers there. Who wants something of its kubelet goes to the host that runs it, under the name
+// "Hostname", which API servers try first.
+func simulatedAddresses(nodes []string, host net.IP) func(node string) []corev1.NodeAddress {
+	internal := map[string]string{}
+	for _, name := range nodes {
+		var n int
+		fmt.Sscanf(name, "node-%d", &n) // as nodeNames makes them
+		internal[name] = netip.AddrFrom4([4]byte{10, byte(112 + n>>16), byte(n >> 8), byte(n)}).String()
+	}
+	return func(node string) []corev1.NodeAddress {
+		return []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: internal[node]}, {Type: corev1.NodeHostName, Address: host.String()}}
+	}
 }
 
 // nodeAddress is where the simulated nodes of this process are reached: where the API server is, and nowhere else if it

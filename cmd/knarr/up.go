@@ -44,7 +44,7 @@ func (o *upOptions) parts() ([]part, []int) {
 func upCommand() *cobra.Command {
 	config, logs := server.DefaultConfig(), &logging{}
 	config.EnableAdmission = []string{"NodeRestriction"}                          // a cluster of one's own has no reason to trust its nodes
-	config.KubeletAddressTypes = []string{"InternalIP", "ExternalIP", "Hostname"} // nobody resolves its nodes' names
+	config.KubeletAddressTypes = []string{"Hostname", "InternalIP", "ExternalIP"} // simulated nodes are at their host
 	o := &upOptions{nodes: 2, controllersPort: 10257, schedulerPort: 10259, controllers: defaultControllers(), election: defaultElection()}
 	c := &cobra.Command{
 		Use: "up", Short: "Start a cluster in the foreground: all parts in one process", Args: cobra.NoArgs,
