@@ -3,7 +3,7 @@
 #   make up        build, and start a cluster in the foreground
 #   make test      all tests (builds what they run)
 #   make gold      score bin/knarr against the recorded kube-apiserver
-#   make bench     measure knarr beside the reference kube-apiserver (builds it: minutes, once)
+#   make bench     measure knarr beside upstream (builds it: minutes, once); ONLY=api,scheduling,rollout,crowd,idle chooses
 #   make generate  make generated files again
 #   make lint      gofmt, go vet, staticcheck
 
@@ -34,7 +34,7 @@ gold: bin/knarr
 	go test -count=1 -timeout 20m -v -run TestGold ./test/gold
 
 bench: bin/knarr bin/etcd
-	$(GO) run ./test/bench
+	$(GO) run ./test/bench $(if $(ONLY),-parts=$(ONLY))
 
 generate:
 	go generate ./...

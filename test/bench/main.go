@@ -10,6 +10,9 @@
 // processors with the server, which is what is measured.
 //
 // Memory is resident memory as the kernel counts it (VmRSS, VmHWM), etcd's included.
+//
+// Then come whole clusters (parts.go lists the parts of the run): how fast pods are scheduled over knarr's API server by
+// kube-scheduler and by knarr, rollouts on simulated nodes, and what an idle cluster costs.
 package main
 
 import (
@@ -18,6 +21,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -41,6 +45,7 @@ type sizes struct {
 	bindings           int // role bindings of the namespace in which decisions are measured
 	restart            int // pods at the start after kill -9
 	processors, settle int // settle: seconds before memory is read
+	clusterSizes
 }
 
 func main() {
@@ -53,37 +58,61 @@ func main() {
 	flag.IntVar(&s.bindings, "bindings", 10000, "role bindings under which decisions are measured")
 	flag.IntVar(&s.restart, "restart-pods", 50000, "pods in the store at the start after kill -9; 0 leaves it out")
 	flag.IntVar(&s.processors, "processors", 2, "processors for server and load together")
-	only := flag.String("only", "reference,knarr", "servers to measure, separated by commas")
+	s.clusterSizes.flags()
+	only := flag.String("only", "reference,knarr", "whom to measure, separated by commas")
+	chosen := flag.String("parts", "", "what to measure, separated by commas: "+partNames()+" (default: all)")
 	flag.Parse()
 	confine(s.processors)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, s, strings.Split(*only, ",")); err != nil {
+	if err := run(ctx, s, strings.Split(*only, ","), *chosen); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, s sizes, only []string) error {
+func run(ctx context.Context, s sizes, only []string, chosen string) error {
 	top, err := repository()
 	if err != nil {
 		return err
 	}
-	measured := map[string]results{}
-	for _, kind := range []string{"reference", "knarr"} {
-		if !slices.Contains(only, kind) {
+	var reference, knarr results
+	if slices.Contains(only, "reference") {
+		if err := buildReference(ctx, top); err != nil {
+			return err
+		}
+		reference = results{}
+	}
+	if slices.Contains(only, "knarr") {
+		knarr = results{}
+	}
+	for _, p := range parts() {
+		if chosen != "" && !slices.Contains(strings.Split(chosen, ","), p.name) {
 			continue
 		}
-		if kind == "reference" {
-			if err := buildReference(ctx, top); err != nil {
-				return err
-			}
-		}
-		if measured[kind], err = measure(ctx, top, kind, s); err != nil {
-			return fmt.Errorf("%s: %w", kind, err)
+		if err := p.measure(ctx, top, s, reference, knarr); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	printTable(os.Stdout, measured["reference"], measured["knarr"])
+	printTable(os.Stdout, reference, knarr)
+	return nil
+}
+
+// apiServers measures the two kinds of API server one after the other.
+func apiServers(ctx context.Context, top string, s sizes, reference, knarr results) error {
+	for _, one := range []struct {
+		kind string
+		got  results
+	}{{"reference", reference}, {"knarr", knarr}} {
+		if one.got == nil {
+			continue
+		}
+		got, err := measure(ctx, top, one.kind, s)
+		if err != nil {
+			return fmt.Errorf("%s: %w", one.kind, err)
+		}
+		maps.Copy(one.got, got)
+	}
 	return nil
 }
 
@@ -119,11 +148,12 @@ func repository() (string, error) {
 	return "", errors.New("run it inside the repository: make bench")
 }
 
-// buildReference builds kube-apiserver from its Go module.
+// buildReference builds upstream's programs from their Go module.
 func buildReference(ctx context.Context, top string) error {
-	fmt.Fprintln(os.Stderr, "building the reference kube-apiserver (minutes, the first time)")
-	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(top, "bin", "kube-apiserver"),
-		"-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3", "k8s.io/kubernetes/cmd/kube-apiserver")
+	fmt.Fprintln(os.Stderr, "building the reference (minutes, the first time)")
+	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(top, "bin")+"/",
+		"-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3", "k8s.io/kubernetes/cmd/kube-apiserver",
+		"k8s.io/kubernetes/cmd/kube-controller-manager", "k8s.io/kubernetes/cmd/kube-scheduler")
 	build.Dir = filepath.Join(top, "test", "reference")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr

@@ -59,7 +59,7 @@ func measure(ctx context.Context, top, kind string, s sizes) (results, error) {
 // set records a figure and tells how far the run is.
 func (r results) set(name string, v float64) {
 	r[name] = v
-	fmt.Fprintf(os.Stderr, "  %-33s %.2f\n", name, v)
+	fmt.Fprintf(os.Stderr, "  %-47s %.2f\n", name, v)
 }
 
 // settled is the resident memory after a while without load.

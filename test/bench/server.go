@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,6 +28,21 @@ type server struct {
 
 // startServer starts a kind of server on a directory and returns the time until /readyz answered ok.
 func startServer(ctx context.Context, top, kind, dir string) (*server, time.Duration, error) {
+	if kind == "knarr" {
+		return startKnarr(ctx, top, dir, []string{"apiserver"})
+	}
+	return launch(ctx, dir, func(s *server, common []string) error { return s.startReference(top, dir, common) })
+}
+
+// startKnarr starts a command of knarr that serves the API.
+func startKnarr(ctx context.Context, top, dir string, command []string) (*server, time.Duration, error) {
+	return launch(ctx, dir, func(s *server, common []string) error {
+		return s.start(top, dir, "knarr", slices.Concat(command, []string{"--data-dir=" + dir}, common))
+	})
+}
+
+// launch starts an API server with the flags that all kinds have, and returns the time until it was ready.
+func launch(ctx context.Context, dir string, start func(s *server, common []string) error) (*server, time.Duration, error) {
 	tokens := filepath.Join(dir, "tokens.csv")
 	if err := os.WriteFile(tokens, []byte(token+`,admin,uid-admin,"system:masters"`+"\n"+userToken+","+userName+",uid-user\n"), 0o600); err != nil {
 		return nil, 0, err
@@ -36,14 +52,9 @@ func startServer(ctx context.Context, top, kind, dir string) (*server, time.Dura
 		return nil, 0, err
 	}
 	s := &server{url: fmt.Sprintf("https://127.0.0.1:%d", port)}
-	common := []string{"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--token-auth-file=" + tokens,
-		"--authorization-mode=Node,RBAC", "--service-cluster-ip-range=10.0.0.0/16"}
-	start := time.Now()
-	if kind == "knarr" {
-		err = s.start(top, dir, "knarr", append([]string{"apiserver", "--data-dir=" + dir}, common...))
-	} else {
-		err = s.startReference(top, dir, common)
-	}
+	began := time.Now()
+	err = start(s, []string{"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--token-auth-file=" + tokens,
+		"--authorization-mode=Node,RBAC", "--service-cluster-ip-range=10.0.0.0/16"})
 	if err == nil {
 		err = s.awaitReady(ctx)
 	}
@@ -51,7 +62,7 @@ func startServer(ctx context.Context, top, kind, dir string) (*server, time.Dura
 		s.kill()
 		return nil, 0, err
 	}
-	return s, time.Since(start), nil
+	return s, time.Since(began), nil
 }
 
 func (s *server) startReference(top, dir string, common []string) error {
