@@ -32,8 +32,13 @@ func (c *call) get() error {
 	return c.writeEntry(http.StatusOK, entry)
 }
 
-// negotiateForm settles the form of an answer that holds an object, or a list of them.
+// negotiateForm settles the form of an answer that holds an object, or a list of them. What is only posted (a review, a
+// binding) has no columns.
 func (c *call) negotiateForm() (err error) {
-	c.form, err = negotiate(c.r, anyShape)
+	allowed := anyShape
+	if c.row.Answer != nil || c.sub != nil && c.sub.Create != nil {
+		allowed = noTable
+	}
+	c.form, err = negotiate(c.r, allowed)
 	return err
 }

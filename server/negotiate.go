@@ -48,12 +48,13 @@ type Form struct {
 	OfList   bool   // as=PartialObjectMetadataList: what is shaped must be a list
 }
 
-// shapes says whether a request may ask for another shape than Whole.
-type shapes bool
+// shapes says which shapes a request may ask for beside Whole.
+type shapes int
 
 const (
-	anyShape  shapes = true
-	wholeOnly shapes = false
+	wholeOnly shapes = iota
+	noTable          // of answers that are never listed: nobody has columns for them
+	anyShape
 )
 
 // negotiate picks the form of an answer from the Accept header: the first acceptable of the client's choices, best
@@ -111,10 +112,10 @@ func shapeOf(format Format, params map[string]string, allowed shapes) (Form, boo
 	switch as {
 	case "Table":
 		form.Shape = Table
-		return form, bool(allowed) && format != Protobuf
+		return form, allowed == anyShape && format != Protobuf
 	case "PartialObjectMetadata", "PartialObjectMetadataList":
 		form.Shape, form.OfList = Metadata, as == "PartialObjectMetadataList"
-		return form, bool(allowed)
+		return form, allowed != wholeOnly
 	}
 	return form, false
 }

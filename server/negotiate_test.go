@@ -29,3 +29,26 @@ func TestJSONIsIndentedForThoseWhoWantIt(t *testing.T) {
 		}
 	}
 }
+
+func TestShapesThatAnAnswerCannotHaveAreNotAcceptable(t *testing.T) {
+	const table, metadata = mediaJSON + ";as=Table;v=v1;g=meta.k8s.io", mediaJSON + ";as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+	for _, c := range []struct {
+		accept  string
+		allowed shapes
+		want    bool
+	}{
+		{table, anyShape, true},
+		{table, noTable, false},
+		{table, wholeOnly, false},
+		{metadata, anyShape, true},
+		{metadata, noTable, true},
+		{metadata, wholeOnly, false},
+		{table + "," + mediaJSON, noTable, true}, // the client's second choice
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.Header.Set("Accept", c.accept)
+		if _, err := negotiate(r, c.allowed); (err == nil) != c.want {
+			t.Errorf("%s of %d: %v, acceptable should be %t", c.accept, c.allowed, err, c.want)
+		}
+	}
+}
