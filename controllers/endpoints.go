@@ -20,7 +20,8 @@ import (
 // nothing of EndpointSlices. There is one such object for a Service, of one address family, with a thousand addresses at most.
 //
 // The subtle case is an Endpoints object without a Service: Services own none, so that a deleted Service leaves one behind,
-// and it is deleted here. Those that are somebody's lock for an election are left alone.
+// and it is deleted here. People may have some without a Service, too, so only what was there before a start is taken for
+// left behind; save somebody's lock for an election.
 type endpoints struct {
 	all      *Source
 	services *Source
@@ -39,18 +40,19 @@ const (
 func endpointsLoop(c *Config) Loop {
 	x := &endpoints{c.Source(&corev1.Endpoints{}), c.Source(&corev1.Service{}), c.Source(&corev1.Pod{}), sliceutil.NewTriggerTimeTracker()}
 	return Loop{
-		Watches:   []Watch{{x.services, itself}, {x.pods, servicesOfPod(c.Informers.Core().V1().Services().Lister())}, {x.all, comeOrGone}},
+		Watches:   []Watch{{x.services, itself}, {x.pods, servicesOfPod(c.Informers.Core().V1().Services().Lister())}, {x.all, gone}},
+		Found:     []Watch{{x.all, itself}},
 		Reconcile: x.reconcile,
 	}
 }
 
-// comeOrGone is the key of Endpoints that have come, which may have no Service, and of those that are gone, which a Service
-// may need. What somebody else writes into them stands until the next change.
-func comeOrGone(old, now metav1.Object) []Key {
-	if old != nil && now != nil {
+// gone is the key of Endpoints that are gone, which a Service may need. What somebody else writes into them stands until
+// the next change.
+func gone(old, now metav1.Object) []Key {
+	if now != nil {
 		return nil
 	}
-	return itself(old, now)
+	return []Key{KeyOf(old)}
 }
 
 func (x *endpoints) reconcile(ctx context.Context, t *Turn) error {

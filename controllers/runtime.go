@@ -40,6 +40,8 @@ type Loop struct {
 	Watches []Watch
 	// Gathered are watches whose changes wait for others (see gathering), so that one turn does for all of them.
 	Gathered []Watch
+	// Found are watches of which only that counts which was there when the loop began: what happened while none ran.
+	Found []Watch
 	// Reconcile makes the world match for t.Key. It is never run twice for a key at a time, and not before the caches have
 	// seen what it wrote the last time. After an error it is run again, later and later.
 	Reconcile func(ctx context.Context, t *Turn) error
@@ -132,12 +134,15 @@ func newLoop(row Controller, l Loop, c *Config) *loop {
 // run watches and works until ctx ends, and takes its handlers from the shared informers then.
 func (x *loop) run(ctx context.Context) error {
 	var synced []cache.InformerSynced
-	for i, w := range slices.Concat(x.Watches, x.Gathered) {
-		after := time.Duration(0)
-		if i >= len(x.Watches) {
-			after = gathering
+	for i, w := range slices.Concat(x.Watches, x.Gathered, x.Found) {
+		handler := x.handler(w, 0)
+		switch n := len(x.Watches); {
+		case i >= n+len(x.Gathered):
+			handler = x.found(w)
+		case i >= n:
+			handler = x.handler(w, gathering)
 		}
-		registration, err := w.informer.AddEventHandler(x.handler(w, after))
+		registration, err := w.informer.AddEventHandler(handler)
 		if err != nil {
 			return fmt.Errorf("watch for %s: %w", x.name, err)
 		}
@@ -192,6 +197,18 @@ func (x *loop) handler(w Watch, after time.Duration) cache.ResourceEventHandler 
 			tell(o.(metav1.Object), nil)
 		},
 	}
+}
+
+// found queues the keys of what is there when the watch begins.
+func (x *loop) found(w Watch) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerDetailedFuncs{AddFunc: func(o any, before bool) {
+		if !before {
+			return
+		}
+		for _, k := range w.Keys(nil, o.(metav1.Object)) {
+			x.queue.Add(k)
+		}
+	}}
 }
 
 // next works on one key. It returns false when the queue is shut down.
