@@ -38,6 +38,16 @@ func (c *call) manage(live, obj registry.Object) (registry.Object, error) {
 		// The old object's managers are read from the new one as well: the field manager would look at them twice.
 		after.SetManagedFields(live.GetManagedFields())
 		before.SetManagedFields(nil)
+		ask := func(entries []metav1.ManagedFieldsEntry) []metav1.ManagedFieldsEntry {
+			changed := shallowCopy(after)
+			changed.SetManagedFields(entries)
+			return m.UpdateNoErrors(shallowCopy(before), changed, name).(registry.Object).GetManagedFields()
+		}
+		d := door{c.row, c.version.Name, ""}
+		if entries, ok := c.s.handovers.managersAfter(d, name, before, after, live.GetManagedFields(), ask); ok {
+			obj.SetManagedFields(entries)
+			return obj, nil
+		}
 	}
 	after.SetName(live.GetName()) // for the log, should the manager find something wrong
 	after.SetNamespace(live.GetNamespace())

@@ -5,12 +5,14 @@ import (
 	"net/http"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/randfill"
 
@@ -237,4 +239,84 @@ func mix(rnd *rand.Rand, to, from reflect.Value) {
 			to.Field(i).Set(from.Field(i))
 		}
 	}
+}
+
+// What is remembered of one object's labels and annotations is what the field manager says of the next, whoever had set
+// them, by applying or not, and when.
+func TestChangedKeysChangeHandsAlike(t *testing.T) {
+	row := rowsOf(t)["Pod"]
+	s := &Server{}
+	rnd := rand.New(rand.NewSource(1))
+	some := func() map[string]string {
+		switch rnd.Intn(6) {
+		case 0:
+			return nil
+		case 1:
+			return map[string]string{}
+		}
+		m := map[string]string{}
+		for range rnd.Intn(4) {
+			m[string(rune('a'+rnd.Intn(4)))] = string(rune('x' + rnd.Intn(2)))
+		}
+		return m
+	}
+	names := []string{"creator", "tester", "other"}
+	at := func(o registry.Object, seconds int64) {
+		entries := o.GetManagedFields()
+		for i := range entries {
+			entries[i].Time = &metav1.Time{Time: time.Unix(seconds+rnd.Int63n(3), 0)}
+		}
+	}
+	for range 4000 {
+		c := callFor(s, row)
+		c.fieldManager = names[rnd.Intn(len(names))]
+		m, err := s.managers.of(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		live := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "u", Labels: some(), Annotations: some()}}
+		live.SetGroupVersionKind(row.New().GetObjectKind().GroupVersionKind())
+		live = m.UpdateNoErrors(row.New(), live, "creator").(*corev1.Pod)
+		for _, name := range names[:rnd.Intn(4)] {
+			next := live.DeepCopy()
+			if rnd.Intn(2) == 0 {
+				next.Labels, next.Annotations = some(), some()
+				live = m.UpdateNoErrors(live, next, name).(*corev1.Pod)
+			} else {
+				applied := map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"labels": map[string]any{"a": "x"}}}
+				out, err := m.Apply(live, &unstructured.Unstructured{Object: applied}, name, true)
+				if err != nil {
+					t.Fatal(err)
+				}
+				live = out.(*corev1.Pod)
+			}
+			at(live, rnd.Int63n(3))
+			live = m.UpdateNoErrors(shallowCopy(live), live.DeepCopy(), name).(*corev1.Pod) // which puts the entries in order
+		}
+		next := live.DeepCopy()
+		next.Labels, next.Annotations = some(), some()
+		want := m.UpdateNoErrors(shallowCopy(live), next.DeepCopy(), c.fieldManager).(registry.Object)
+		got, err := c.manage(live, next.DeepCopy())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(toMinutes(want), toMinutes(got)); d != "" {
+			t.Fatalf("from %v %v to %v %v by %s: field manager and memory differ (-want +got):\n%s",
+				live.Labels, live.Annotations, next.Labels, next.Annotations, c.fieldManager, d)
+		}
+	}
+	if n := len(s.handovers.known); n == 0 || n > maxHandovers {
+		t.Errorf("%d handovers are remembered", n)
+	}
+}
+
+// toMinutes are the managedFields, with times that do not depend on how long the test takes.
+func toMinutes(o registry.Object) []metav1.ManagedFieldsEntry {
+	entries := o.DeepCopyObject().(registry.Object).GetManagedFields()
+	for i := range entries {
+		if e := &entries[i]; e.Time != nil && time.Since(e.Time.Time) < time.Minute {
+			e.Time = &metav1.Time{Time: time.Unix(1e9, 0)}
+		}
+	}
+	return entries
 }

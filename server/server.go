@@ -35,6 +35,7 @@ type Server struct {
 	admission admission.Chain
 	managers  fieldManagers
 	outlines  outlines
+	handovers handovers
 	deflaters deflaters
 	chunks    chunkPool
 	streams   streams

@@ -37,7 +37,7 @@ func (l *load) decisions(ctx context.Context) error {
 		_, err := api.RoleBindings(namespace).Create(ctx, binding(i, l.bindings), metav1.CreateOptions{})
 		l.fail(err)
 	})
-	if err := l.write(ctx, "get, RBAC, 10,000 role bindings", 2*l.sizes.pods, func(i int) request {
+	if err := l.write(ctx, "get, RBAC, 10,000 role bindings", l.reads*l.sizes.pods, func(i int) request {
 		return request{method: "GET", path: "/api/v1/namespaces/" + namespace + "/configmaps/read", token: userToken}
 	}); err != nil {
 		return err
@@ -48,8 +48,8 @@ func (l *load) decisions(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if n := l.failed.Load(); n > 0 {
-		return fmt.Errorf("%d requests failed", n)
+	if err := l.failures(); err != nil {
+		return err
 	}
 	return api.RoleBindings(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -48,17 +49,10 @@ func newLoad(ctx context.Context, on *server, s sizes, got results) (*load, erro
 	return &load{sizes: s, server: on, config: config, pods: typedPods{core.Pods(namespace)}, got: got}, nil
 }
 
-// all runs the phases in order.
-func (l *load) all(ctx context.Context) error {
-	for _, phase := range []func(context.Context) error{
-		l.create, l.get, l.list, l.informerStarts, l.watch, l.patch, l.delete,
-	} {
-		if err := phase(ctx); err != nil {
-			return err
-		}
-		if n := l.failed.Load(); n > 0 {
-			return fmt.Errorf("%d requests failed", n)
-		}
+// failures is an error if requests have failed.
+func (l *load) failures() error {
+	if n := l.failed.Load(); n > 0 {
+		return fmt.Errorf("%d requests failed", n)
 	}
 	return nil
 }
@@ -110,14 +104,11 @@ func (l *load) write(ctx context.Context, figure string, n int, make func(i int)
 // fill adds pods until there are n, beside those of the phases, which are deleted by then.
 func (l *load) fill(ctx context.Context, n int) error {
 	each(ctx, n, l.writers, func(_, i int) { l.fail(l.pods.create(ctx, i)) })
-	if failed := l.failed.Load(); failed > 0 {
-		return fmt.Errorf("%d of %d creates failed", failed, n)
-	}
-	return ctx.Err()
+	return errors.Join(ctx.Err(), l.failures())
 }
 
 func (l *load) get(ctx context.Context) error {
-	return l.write(ctx, "get, 32 clients", 2*l.sizes.pods, func(i int) request {
+	return l.write(ctx, "get, 32 clients", l.reads*l.sizes.pods, func(i int) request {
 		return request{method: "GET", path: podsPath + "/" + podName(i%l.sizes.pods)}
 	})
 }

@@ -1,10 +1,9 @@
 // Command bench measures knarr beside the reference kube-apiserver: the same load, on the same machine, in one run.
 //
 // It builds the reference (test/reference, minutes once) and the etcd that knarr embeds, confines itself and all that it
-// starts to two processors, and runs first the reference over etcd, then knarr: start on an empty directory, memory when
-// idle, the load of the phases in load.go on 5,000 pods of 3 kB, memory afterwards, idle watches, and a start over
-// 50,000 pods after kill -9. At the end it prints a table of figures: reference, knarr, ratio, and the least that
-// is wanted.
+// starts to two processors, and takes both through the steps in measure.go, in turn: start on an empty directory, memory
+// when idle, idle watches, the phases of the load on 5,000 pods of 3 kB, memory afterwards, and a start over 50,000 pods
+// after kill -9. At the end it prints a table of figures: reference, knarr, ratio, and the least that is wanted.
 //
 // The load's clients have a connection each and move frames without decoding what is in them (wire.go): they share the
 // processors with the server, which is what is measured.
@@ -21,7 +20,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -37,6 +35,7 @@ import (
 // sizes are how much load there is.
 type sizes struct {
 	pods, writers      int
+	reads              int // GETs of each pod
 	lists, listers     int
 	churn              int // patches a second while lists run, so that no whole answer can be kept
 	informers, rounds  int
@@ -49,11 +48,12 @@ type sizes struct {
 }
 
 func main() {
-	s := sizes{listers: 4, churn: 20, informers: 10, rounds: 3, updates: 500, settle: 5}
+	s := sizes{reads: 4, listers: 4, churn: 20, informers: 10, rounds: 3, settle: 5}
 	flag.IntVar(&s.pods, "pods", 5000, "pods of the load")
 	flag.IntVar(&s.writers, "writers", 32, "concurrent clients that read and write single objects")
 	flag.IntVar(&s.lists, "lists", 20, "lists of each kind")
 	flag.IntVar(&s.watchers, "watchers", 200, "watches that the events of the load go to")
+	flag.IntVar(&s.updates, "updates", 500, "events that go to each of these watches")
 	flag.IntVar(&s.idleWatches, "idle-watches", 500, "watches whose memory is measured")
 	flag.IntVar(&s.bindings, "bindings", 10000, "role bindings under which decisions are measured")
 	flag.IntVar(&s.restart, "restart-pods", 50000, "pods in the store at the start after kill -9; 0 leaves it out")
@@ -75,6 +75,11 @@ func run(ctx context.Context, s sizes, only []string, chosen string) error {
 	top, err := repository()
 	if err != nil {
 		return err
+	}
+	for _, kind := range only {
+		if kind != "reference" && kind != "knarr" {
+			return fmt.Errorf("-only=%s: use reference, knarr or both", kind)
+		}
 	}
 	var reference, knarr results
 	if slices.Contains(only, "reference") {
@@ -98,22 +103,15 @@ func run(ctx context.Context, s sizes, only []string, chosen string) error {
 	return nil
 }
 
-// apiServers measures the two kinds of API server one after the other.
+// apiServers measures the two kinds of API server.
 func apiServers(ctx context.Context, top string, s sizes, reference, knarr results) error {
-	for _, one := range []struct {
-		kind string
-		got  results
-	}{{"reference", reference}, {"knarr", knarr}} {
-		if one.got == nil {
-			continue
+	all := map[string]results{}
+	for kind, got := range map[string]results{"reference": reference, "knarr": knarr} {
+		if got != nil {
+			all[kind] = got
 		}
-		got, err := measure(ctx, top, one.kind, s)
-		if err != nil {
-			return fmt.Errorf("%s: %w", one.kind, err)
-		}
-		maps.Copy(one.got, got)
 	}
-	return nil
+	return measure(ctx, top, s, all)
 }
 
 // confine starts the program again on the first processors, where all its children stay too.

@@ -3,57 +3,118 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 )
 
-// measure runs one kind of server through everything.
-func measure(ctx context.Context, top, kind string, s sizes) (results, error) {
-	got := results{}
-	dir, err := os.MkdirTemp("", "bench-"+kind+"-")
+// subject is a server that is measured.
+type subject struct {
+	sizes
+	top, kind string
+	dir       string
+	server    *server
+	load      *load
+	got       results
+}
+
+// measure takes the servers through all steps. They take turns at each: what else the machine does at a time, and how
+// fast its processors are then, strikes all of them alike.
+func measure(ctx context.Context, top string, s sizes, all map[string]results) error {
+	var subjects []*subject
+	for _, kind := range slices.Backward(slices.Sorted(maps.Keys(all))) { // the reference goes first
+		dir, err := os.MkdirTemp("", "bench-"+kind+"-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		one := &subject{sizes: s, top: top, kind: kind, dir: dir, got: all[kind]}
+		defer one.stop()
+		subjects = append(subjects, one)
+	}
+	for _, step := range []struct {
+		name string
+		take func(*subject, context.Context) error
+	}{
+		{"start", (*subject).start},
+		{"idle", (*subject).idle},
+		// Before the load: afterwards the heap has room that hides what watches take.
+		{"idle watches", loaded((*load).idleWatches)},
+		{"create", loaded((*load).create)},
+		{"get", loaded((*load).get)},
+		{"list", loaded((*load).list)},
+		{"informers", loaded((*load).informerStarts)},
+		{"watch", loaded((*load).watch)},
+		{"patch", loaded((*load).patch)},
+		{"delete", loaded((*load).delete)},
+		{"memory after the load", (*subject).afterLoad},
+		{"decisions", loaded((*load).decisions)},
+		{"start after kill -9", (*subject).restart},
+	} {
+		for _, one := range subjects {
+			fmt.Fprintf(os.Stderr, "%s: %s\n", step.name, one.kind)
+			if err := step.take(one, ctx); err != nil {
+				return fmt.Errorf("%s: %s: %w", one.kind, step.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// loaded is a phase of the load as a step. A request that fails ends the run.
+func loaded(phase func(*load, context.Context) error) func(*subject, context.Context) error {
+	return func(s *subject, ctx context.Context) error {
+		if err := phase(s.load, ctx); err != nil {
+			return err
+		}
+		return s.load.failures()
+	}
+}
+
+func (s *subject) start(ctx context.Context) (err error) {
+	var took time.Duration
+	s.server, took, err = startServer(ctx, s.top, s.kind, s.dir)
+	s.got.set("start, empty directory", took.Seconds())
+	return err
+}
+
+func (s *subject) idle(ctx context.Context) (err error) {
+	s.got.set("memory, idle", s.server.settled(s.sizes))
+	s.load, err = newLoad(ctx, s.server, s.sizes, s.got)
+	return err
+}
+
+func (s *subject) afterLoad(context.Context) error {
+	_, peak := s.server.memory()
+	s.got.set("memory, peak of the load", max(peak, s.load.peak))
+	s.got.set("memory, after the load", s.server.settled(s.sizes))
+	return nil
+}
+
+func (s *subject) restart(ctx context.Context) error {
+	if s.sizes.restart == 0 {
+		return nil
+	}
+	if err := s.load.fill(ctx, s.sizes.restart); err != nil {
+		return err
+	}
+	s.stop()
+	again, took, err := startServer(ctx, s.top, s.kind, s.dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer os.RemoveAll(dir)
-	started, took, err := startServer(ctx, top, kind, dir)
-	if err != nil {
-		return nil, err
+	s.server = again
+	s.got.set("start after kill -9", took.Seconds())
+	s.stop() // it is the last step, and the other server shall have the processors
+	return nil
+}
+
+func (s *subject) stop() {
+	if s.server != nil {
+		s.server.kill()
+		s.server = nil
 	}
-	defer func() { started.kill() }()
-	got.set("start, empty directory", took.Seconds())
-	idle := started.settled(s)
-	got.set("memory, idle", idle)
-	l, err := newLoad(ctx, started, s, got)
-	if err != nil {
-		return nil, err
-	}
-	// Before the load: afterwards the heap has room that hides what watches take.
-	if err := l.idleWatches(ctx); err != nil {
-		return nil, err
-	}
-	if err := l.all(ctx); err != nil {
-		return nil, err
-	}
-	_, peak := started.memory()
-	got.set("memory, peak of the load", max(peak, l.peak))
-	got.set("memory, after the load", started.settled(s))
-	if err := l.decisions(ctx); err != nil {
-		return nil, err
-	}
-	if s.restart == 0 {
-		return got, nil
-	}
-	if err := l.fill(ctx, s.restart); err != nil {
-		return nil, err
-	}
-	started.kill()
-	again, took, err := startServer(ctx, top, kind, dir)
-	if err != nil {
-		return nil, fmt.Errorf("after kill -9: %w", err)
-	}
-	started = again
-	got.set("start after kill -9", took.Seconds())
-	return got, nil
 }
 
 // set records a figure and tells how far the run is.
