@@ -9,41 +9,64 @@ import (
 	"time"
 )
 
-// gcPercent is between what collecting often costs (at 50, a fifth of the time that writing takes) and what collecting
-// seldom lets a burst of work take.
-const gcPercent = 75
+// Garbage is collected when what was allocated since the last time is gcPercent of what was live then, and at least
+// leastRoom: between what collecting often costs (at 50 %, a fifth of the time that writing takes) and what collecting
+// seldom lets a burst of work take. The room counts where little is live, as in a server that has just been started.
+const (
+	gcPercent = 75
+	leastRoom = 48 << 20
+)
 
-// quietFor is how long no collection was needed before memory that a burst of work has left is given back.
-const quietFor = time.Second
+// When the start, and after it a burst of work, is over, the memory that it has left is given back: Go itself returns
+// memory over minutes.
+const (
+	// quietFor is how long no collection was needed then.
+	quietFor = time.Second
+	// regrown is how much has been allocated in quiet times when memory is given back once more.
+	regrown = 12 << 20
+)
 
-// keepSmall sets how memory is used, unless GOGC says otherwise, and gives back what the start, and after it each burst
-// of work, has left. Go itself returns memory over minutes.
+// keepSmall sets how memory is used, unless GOGC says otherwise, and gives back what is not.
 func keepSmall(ctx context.Context) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		makeRoom()
 	}
 	tick := time.NewTicker(quietFor)
 	defer tick.Stop()
-	for before, returned := collections(), ^uint64(0); ; {
+	for before, returned, left := uint64(0), ^uint64(0), uint64(0); ; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		now := collections()
-		if now == before && now != returned {
+		now := measured("/gc/cycles/automatic:gc-cycles") // those that the growth of the heap has made necessary
+		if now == before && (now != returned || measured(heapObjects) > left+regrown) {
 			runtime.GC() // what lies in pools is given up by the second collection only
 			debug.FreeOSMemory()
 			dropProgramPages()
-			returned = now
+			returned, left = now, measured(heapObjects)
 		}
 		before = now
 	}
 }
 
-// collections counts those that the growth of the heap has made necessary.
-func collections() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/cycles/automatic:gc-cycles"}}
+// makeRoom sets when garbage is collected next, now and after each collection.
+func makeRoom() {
+	percent := gcPercent
+	if live := measured("/gc/heap/live:bytes"); live > 0 {
+		percent = max(percent, int(leastRoom*100/live))
+	}
+	debug.SetGCPercent(percent)
+	// The collector tells that it has been there by finding this.
+	runtime.SetFinalizer(&[16]byte{}, func(*[16]byte) { makeRoom() })
+}
+
+// heapObjects are the bytes of objects, live or not collected yet.
+const heapObjects = "/memory/classes/heap/objects:bytes"
+
+// measured is one of the runtime's figures.
+func measured(name string) uint64 {
+	sample := []metrics.Sample{{Name: name}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
