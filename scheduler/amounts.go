@@ -59,6 +59,12 @@ func isScalar(name corev1.ResourceName) bool {
 		strings.HasPrefix(s, corev1.ResourceAttachableVolumesPrefix)
 }
 
+// isExtended reports that a resource is none of Kubernetes' own.
+func isExtended(name string) bool {
+	return strings.Contains(name, "/") && !strings.Contains(name, corev1.ResourceDefaultNamespacePrefix) &&
+		!strings.HasPrefix(name, corev1.DefaultResourceRequestsPrefix)
+}
+
 // Of is the amount of one resource.
 func (a *Amounts) Of(name corev1.ResourceName) int64 {
 	switch name {

@@ -12,7 +12,7 @@ func BenchmarkSchedule(b *testing.B) {
 	small, app := requests("cpu=10m", "memory=10Mi"), labeled("app", "a")
 	for _, c := range []struct {
 		name    string
-		percent int
+		percent int32
 		options []func(*corev1.Pod)
 	}{
 		{"basic", 0, nil},
@@ -24,7 +24,7 @@ func BenchmarkSchedule(b *testing.B) {
 		{"spread-every-node", 100, []func(*corev1.Pod){app, spread(zoneKey, 1, corev1.DoNotSchedule)}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			s := crowd(5000, func(config *Config) { config.PercentageOfNodesToScore = c.percent })
+			s := crowd(5000, percentage(c.percent))
 			profile := s.profiles[corev1.DefaultSchedulerName]
 			placed := 0
 			for b.Loop() {
@@ -54,7 +54,8 @@ func BenchmarkPreempt(b *testing.B) {
 	for i := range 20000 {
 		s.place(podOf(fmt.Sprint("low", i), requests("cpu=1")), fmt.Sprint("n", i%5000))
 	}
-	d := &defaultPreemption{scheduler: s.Scheduler, random: func(n int) int { return b.N % n }, budgets: s.config.Informers.Policy().V1().PodDisruptionBudgets().Lister()}
+	d := s.preemptor()
+	d.random = func(n int) int { return b.N % n }
 	for b.Loop() {
 		c := s.cycle(podOf("high", requests("cpu=2"), priority(10)))
 		c.dry = true
@@ -64,6 +65,13 @@ func BenchmarkPreempt(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pods/s")
+}
+
+func percentage(n int32) func(*Config) {
+	return func(config *Config) {
+		config.Configuration = DefaultConfiguration()
+		config.Configuration.PercentageOfNodesToScore = &n
+	}
 }
 
 func crowd(nodes int, options ...func(*Config)) *stand {

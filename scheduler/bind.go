@@ -2,7 +2,9 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,56 +16,145 @@ func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
 	counted := *placed // the cluster's own: it puts later versions of the pod into it
 	s.cluster.assume(&counted)
 	s.queue.promise(w, "")
-	for i, r := range w.profile.reservers {
-		if refusal := r.Reserve(c, n); refusal != nil {
-			for _, done := range w.profile.reservers[:i] {
-				done.Unreserve(placed)
-			}
-			s.cluster.removePod(placed.UID)
-			d := s.cluster.newDiagnosis()
-			d.Nodes = 1
-			d.refuse(n, refusal)
-			s.report(ctx, w, corev1.PodReasonUnschedulable, d.Message(), new(string))
-			s.queue.refuse(w, d.Refusers)
-			c.lap(pointReserve, statusUnschedulable)
-			s.metrics.attempted(resultUnschedulable, w.profile.name, c.watch.now().Sub(w.looked))
-			return
-		}
+	if refusal := s.settle(c, placed, n); refusal != nil {
+		s.cluster.removePod(placed.UID)
+		s.turnBack(ctx, w, refusal)
+		return
 	}
-	c.lap(pointReserve, statusSuccess)
 	said := w.reported
 	s.background.Go(func() {
 		if said != nil {
 			<-said
 		}
-		if err := s.bindNow(ctx, w.profile, placed); err != nil {
-			s.unbind(ctx, w, placed, err)
+		if v := s.bindNow(ctx, w, placed); v.refusal != nil || v.err != nil {
+			s.unbind(ctx, w, placed, v)
 			return
 		}
 		s.bound(w)
 		s.tell(w.profile, placed.Pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding",
 			fmt.Sprintf("Successfully assigned %s/%s to %s", placed.Namespace, placed.Name, n.name))
+		for _, o := range w.profile.observers {
+			o.Bound(placed)
+		}
 	})
 }
 
-func (s *Scheduler) bindNow(ctx context.Context, profile *profile, placed *Pod) error {
-	for _, p := range profile.preparers {
-		if !p.Awaits(placed) {
-			continue
+// settle reserves what the pod will use, and asks whether it may go on.
+func (s *Scheduler) settle(c *Cycle, placed *Pod, n *Node) *Refusal {
+	reservers := c.profile.reservers
+	for i, r := range reservers {
+		start := c.watch.begin()
+		refusal := r.plugin.Reserve(c, n)
+		c.watch.end(start, r.name, pointReserve, statusOf(refusal))
+		if refusal != nil {
+			c.lap(pointReserve, statusUnschedulable)
+			unreserve(reservers[:i], placed)
+			return refusal
 		}
+	}
+	c.lap(pointReserve, statusSuccess)
+	if len(c.profile.permitters) == 0 {
+		return nil
+	}
+	refusal := s.permit(c, n)
+	c.lap(pointPermit, statusOf(refusal))
+	if refusal != nil {
+		unreserve(reservers, placed)
+	}
+	return refusal
+}
+
+func unreserve(reservers []reserverOf, placed *Pod) {
+	for _, r := range reservers {
+		r.plugin.Unreserve(placed)
+	}
+}
+
+// turnBack puts back a pod that was refused by the node that had been chosen for it.
+func (s *Scheduler) turnBack(ctx context.Context, w *Waiting, refusal *Refusal) {
+	d := &Diagnosis{Nodes: 1, Others: refusal, Refusers: map[string]struct{}{refusal.Plugin: {}}}
+	s.report(ctx, w, corev1.PodReasonUnschedulable, d.Message(), new(string))
+	s.queue.refuse(w, d.Refusers)
+	s.metrics.attempted(resultUnschedulable, w.profile.name, s.config.Clock.Now().Sub(w.looked))
+}
+
+func (s *Scheduler) bindNow(ctx context.Context, w *Waiting, placed *Pod) verdict {
+	var preparers []preparerOf
+	for _, p := range w.profile.preparers {
+		if p.plugin.Awaits(placed) {
+			preparers = append(preparers, p)
+		}
+	}
+	if len(preparers) > 0 || s.hall.holds(placed.UID) {
 		status := placed.Status.DeepCopy()
 		status.NominatedNodeName = placed.Spec.NodeName
 		if err := s.patchStatus(ctx, placed.Pod, status); err != nil {
 			s.config.Log.Warn("a nomination is not written", "err", err) // nobody relies on it
 		}
-		if err := p.Prepare(ctx, placed); err != nil {
-			return fmt.Errorf("running PreBind plugin %q: %w", p.name, err)
+	}
+	if len(w.profile.permitters) > 0 {
+		v, waited := s.hall.await(ctx, placed.UID, s.config.Clock)
+		if waited > 0 {
+			s.metrics.permitSeconds.WithLabelValues(v.status()).Observe(waited.Seconds())
+		}
+		if v.refusal != nil || v.err != nil {
+			return v
 		}
 	}
-	if err := profile.binder.Bind(ctx, placed); err != nil {
-		return fmt.Errorf("running Bind plugin %q: %w", profile.binder.name, err)
+	if len(preparers) > 0 {
+		if err := s.prepare(ctx, w.profile, preparers, placed); err != nil {
+			return verdict{err: err}
+		}
 	}
-	return nil
+	return verdict{err: s.bindBy(ctx, w.profile, placed)}
+}
+
+// prepare has plugins do what has to be done before. It ends early if another pod needs the place.
+func (s *Scheduler) prepare(ctx context.Context, profile *profile, preparers []preparerOf, placed *Pod) error {
+	start := s.config.Clock.Now()
+	preparing, done := s.hall.prepare(ctx, placed.UID)
+	var err error
+	for _, p := range preparers {
+		if err = p.plugin.Prepare(preparing, placed); err != nil {
+			err = fmt.Errorf("running PreBind plugin %q: %w", p.name, err)
+			break
+		}
+	}
+	if canceled := done(); canceled != nil {
+		err = canceled
+	}
+	s.observe(profile, pointPreBind, err, start)
+	return err
+}
+
+// bindBy has the first that binds the pod do it: an extender that is in charge of it, or a plugin.
+func (s *Scheduler) bindBy(ctx context.Context, profile *profile, placed *Pod) (err error) {
+	start := s.config.Clock.Now()
+	defer func() { s.observe(profile, pointBind, err, start) }()
+	if e := s.extenders.binder(placed); e != nil {
+		if err := e.bind(ctx, placed); err == nil || !e.Ignorable {
+			return err
+		}
+	}
+	for _, b := range profile.binders {
+		done, err := b.plugin.Bind(ctx, placed)
+		if err != nil {
+			return fmt.Errorf("running Bind plugin %q: %w", b.name, err)
+		}
+		if done {
+			return nil
+		}
+	}
+	return errors.New("no Bind plugin binds the pod")
+}
+
+// observe times a point of the background.
+func (s *Scheduler) observe(profile *profile, point string, err error, start time.Time) {
+	status := statusSuccess
+	if err != nil {
+		status = statusError
+	}
+	s.metrics.pointSeconds.WithLabelValues(point, status, profile.name).Observe(s.config.Clock.Now().Sub(start).Seconds())
 }
 
 // bound notes that a pod is bound. If it was deleted meanwhile, and never seen on its node, nothing else will show that it
@@ -79,21 +170,21 @@ func (s *Scheduler) bound(w *Waiting) {
 }
 
 // unbind takes back what was assumed of a pod that could not be bound.
-func (s *Scheduler) unbind(ctx context.Context, w *Waiting, placed *Pod, err error) {
+func (s *Scheduler) unbind(ctx context.Context, w *Waiting, placed *Pod, v verdict) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cluster.assumed[placed.UID] {
-		for _, r := range w.profile.reservers {
-			r.Unreserve(placed)
-		}
+		unreserve(w.profile.reservers, placed)
 		s.cluster.removePod(placed.UID)
+		delete(s.cluster.leaving, placed.UID)
 		s.queue.happened(&Event{Kind: PodDeleted, Pod: placed})
 	}
-	if s.queue.pods[w.UID] == w && ctx.Err() == nil {
-		s.metrics.attempted(resultError, w.profile.name, s.config.Clock.Now().Sub(w.looked))
-		s.config.Log.Warn("a pod is not bound", "pod", placed.key(), "node", placed.Spec.NodeName, "err", err)
-		s.report(ctx, w, corev1.PodReasonSchedulerError, err.Error(), new(string))
-		s.queue.fail(w)
+	switch {
+	case s.queue.pods[w.UID] != w || ctx.Err() != nil:
+	case v.refusal != nil:
+		s.turnBack(ctx, w, v.refusal)
+	default:
+		s.fail(ctx, w, v.err)
 	}
 	s.changed.Signal()
 }
@@ -101,10 +192,10 @@ func (s *Scheduler) unbind(ctx context.Context, w *Waiting, placed *Pod, err err
 // defaultBinder binds by the API's own verb.
 type defaultBinder struct{ config *Config }
 
-func newDefaultBinder(config *Config, _ *Scheduler) any { return &defaultBinder{config} }
+func newDefaultBinder(s *Scheduler) *defaultBinder { return &defaultBinder{s.config} }
 
-func (b *defaultBinder) Bind(ctx context.Context, p *Pod) error {
-	return b.config.Client.CoreV1().Pods(p.Namespace).Bind(ctx, &corev1.Binding{
+func (b *defaultBinder) Bind(ctx context.Context, p *Pod) (bool, error) {
+	return true, b.config.Client.CoreV1().Pods(p.Namespace).Bind(ctx, &corev1.Binding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID},
 		Target:     corev1.ObjectReference{Kind: "Node", Name: p.Spec.NodeName},
 	}, metav1.CreateOptions{})

@@ -32,7 +32,11 @@ func newStand(options ...func(*Config)) *stand {
 	for _, o := range options {
 		o(config)
 	}
-	return &stand{New(config), clock}
+	s, err := New(config)
+	if err != nil {
+		panic(err)
+	}
+	return &stand{s, clock}
 }
 
 func (s *stand) cycle(p *corev1.Pod) *Cycle {
@@ -229,5 +233,13 @@ func (s *stand) run() {
 		}
 		s.cluster.assume(w.Pod.on(n.name))
 		s.queue.remove(w.UID)
+	}
+}
+
+// serve makes a service of the pods of an app.
+func (s *stand) serve(app string) {
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: app}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": app}}}
+	if err := s.config.Informers.Core().V1().Services().Informer().GetStore().Add(service); err != nil {
+		panic(err)
 	}
 }

@@ -20,10 +20,9 @@ type Config struct {
 	// Random is a number below n: where preemption begins to look.
 	Random func(n int) int
 	Log    *slog.Logger
-	// SchedulerNames are the names in pods that this scheduler answers to; empty is default-scheduler alone.
-	SchedulerNames []string
-	// PercentageOfNodesToScore is how many of the nodes that will do are enough; 0 is what suits the cluster's size.
-	PercentageOfNodesToScore int
-	// FitScoring is how NodeResourcesFit likes nodes; the zero value is the least allocated best.
-	FitScoring FitScoring
+	// Configuration says which pods are scheduled how. It has its defaults and is valid (SetDefaults, Validate); nil is
+	// upstream's default.
+	Configuration *Configuration
+	// More plugins than those of the table, for profiles to enable.
+	More []Row
 }

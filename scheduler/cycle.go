@@ -16,6 +16,9 @@ type Cycle struct {
 	judges   []judgeOf
 	thought  whatIf
 	watch    stopwatch
+	// extenders have a say after the plugins; random breaks ties between nodes that they have scored.
+	extenders extenders
+	random    func(n int) int
 	// dry says that nothing may be kept of it.
 	dry bool
 }
@@ -37,6 +40,8 @@ type Diagnosis struct {
 	slots      int
 	Whole      bool // Others refused before nodes were looked at
 	PostFilter string
+	// Err says that something went wrong: whether a node would do is not known.
+	Err error
 }
 
 // minFeasible is how many nodes are enough in any case, minPercentage what part of them in a large cluster.
@@ -61,8 +66,10 @@ func (c *Cycle) decide() (*Node, *Diagnosis) {
 
 	// 2. A node that was promised is taken if it will do.
 	if n := c.nodes[c.promised]; n != nil && n.Node != nil {
-		if refusal := c.judge(n); refusal == nil {
-			return n, nil
+		if c.judge(n) == nil {
+			if left, err := c.extenders.filter(c, []*Node{n}, c.newDiagnosis()); len(left) > 0 && err == nil {
+				return n, nil
+			}
 		}
 	}
 
@@ -121,6 +128,9 @@ func (c *Cycle) feasible(nodes []*Node, d *Diagnosis) ([]*Node, *Refusal) {
 	if !c.dry {
 		c.start = (c.start + seen) % len(nodes)
 	}
+	if len(c.extenders) > 0 {
+		found, d.Err = c.extenders.filter(c, found, d)
+	}
 	return found, nil
 }
 
@@ -141,7 +151,7 @@ func (c *Cycle) choice(nodes []*Node, d *Diagnosis) ([]*Node, *Refusal) {
 	var names []string
 	var by []string
 	for _, chooser := range c.profile.choosers {
-		chosen, limited, refusal := chooser.Choose(c)
+		chosen, limited, refusal := chooser.plugin.Choose(c)
 		if refusal != nil {
 			return nil, refusal
 		}
@@ -209,7 +219,7 @@ func (c *Cycle) best(nodes []*Node) int {
 	for _, s := range c.profile.scorers {
 		clear(scores)
 		start := c.watch.begin()
-		liked := s.Score(c, nodes, scores)
+		liked := s.plugin.Score(c, nodes, scores)
 		c.watch.end(start, s.name, pointScore, statusSuccess)
 		if liked {
 			for i, score := range scores {
@@ -217,10 +227,16 @@ func (c *Cycle) best(nodes []*Node) int {
 			}
 		}
 	}
-	best := 0
+	random := c.extenders.score(c, nodes, func(i int, e *extender, score int64) { totals[i] += e.worth() * score })
+	best, equals := 0, 1
 	for i, total := range totals {
-		if total > totals[best] {
-			best = i
+		switch {
+		case total > totals[best]:
+			best, equals = i, 1
+		case i > 0 && total == totals[best] && random:
+			if equals++; c.random(equals) == 0 {
+				best = i
+			}
 		}
 	}
 	return best

@@ -6,7 +6,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	policylisters "k8s.io/client-go/listers/policy/v1"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 )
 
 // defaultPreemption makes room for a pod at the cost of less important ones: on a node where that breaks the fewest
@@ -18,17 +20,36 @@ type defaultPreemption struct {
 	scheduler *Scheduler
 	random    func(int) int
 	budgets   policylisters.PodDisruptionBudgetLister
+	// In a large cluster a part of the nodes are enough to choose from (in percent), but no less than so many.
+	percentage, least int
 }
 
-func newDefaultPreemption(config *Config, s *Scheduler) any {
-	return &defaultPreemption{s, config.Random, config.Informers.Policy().V1().PodDisruptionBudgets().Lister()}
+func newDefaultPreemption(s *Scheduler, args *preemptionArgs) *defaultPreemption {
+	return &defaultPreemption{s, s.config.Random, s.config.Informers.Policy().V1().PodDisruptionBudgets().Lister(),
+		int(*args.MinCandidateNodesPercentage), int(*args.MinCandidateNodesAbsolute)}
 }
 
-// In a large cluster a tenth of the nodes are enough to choose from, but no less than a hundred.
-const (
-	candidatePercentage = 10
-	minCandidates       = 100
-)
+type preemptionArgs struct{ configv1.DefaultPreemptionArgs }
+
+func (a *preemptionArgs) Default() {
+	orElse(&a.MinCandidateNodesPercentage, 10)
+	orElse(&a.MinCandidateNodesAbsolute, 100)
+}
+
+func (a *preemptionArgs) Validate(at *field.Path) (errs field.ErrorList) {
+	percentage, absolute := *a.MinCandidateNodesPercentage, *a.MinCandidateNodesAbsolute
+	if percentage < 0 || percentage > 100 {
+		errs = append(errs, field.Invalid(at.Child("minCandidateNodesPercentage"), percentage, "not in valid range [0, 100]"))
+	}
+	if absolute < 0 {
+		errs = append(errs, field.Invalid(at.Child("minCandidateNodesAbsolute"), absolute, "not in valid range [0, inf)"))
+	}
+	if percentage == 0 && absolute == 0 {
+		errs = append(errs, field.Invalid(at.Child("minCandidateNodesPercentage"), percentage, "cannot be zero at the same time as minCandidateNodesAbsolute"),
+			field.Invalid(at.Child("minCandidateNodesAbsolute"), absolute, "cannot be zero at the same time as minCandidateNodesPercentage"))
+	}
+	return errs
+}
 
 // candidate is a node, and the pods on it that would have to go: the most important first.
 type candidate struct {
@@ -53,6 +74,13 @@ func (d *defaultPreemption) Remedy(c *Cycle, diagnosis *Diagnosis) (*string, str
 	candidates, tried := d.candidates(c, diagnosis)
 	if len(candidates) == 0 {
 		return new(string), "preemption: " + tried.Message()
+	}
+	candidates, err := c.extenders.preempt(c, candidates)
+	switch {
+	case err != nil:
+		return nil, "preemption: " + err.Error()
+	case len(candidates) == 0:
+		return nil, "preemption: no candidate node for preemption"
 	}
 	best := chooseCandidate(candidates, d.scheduler.config.Clock.Now().UnixNano())
 	if !c.dry {
@@ -104,7 +132,7 @@ func (d *defaultPreemption) candidates(c *Cycle, diagnosis *Diagnosis) ([]candid
 		return nil, tried
 	}
 	budgets, _ := d.budgets.List(labels.Everything()) // a lister of memory
-	enough := min(max(len(hopeful)*candidatePercentage/100, minCandidates), len(hopeful))
+	enough := min(max(len(hopeful)*d.percentage/100, d.least), len(hopeful))
 	start := d.random(len(hopeful))
 	var harmless, harmful []candidate
 	for i := range hopeful {

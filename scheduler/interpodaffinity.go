@@ -1,13 +1,36 @@
 package scheduler
 
-import "math"
+import (
+	"math"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	configv1 "k8s.io/kube-scheduler/config/v1"
+)
 
 // interPodAffinity brings pods near to others, and keeps them apart: as the pod itself requires and prefers, and as the
 // pods that are there already do.
 //
 // The subtle case is the first pod of a group that wants to be near its like: if no pod matches, and it would match
 // itself, any node will do.
-type interPodAffinity struct{}
+type interPodAffinity struct {
+	requiredWeight int64 // how much a pod that requires the company of others likes those that come later
+	ignorePeers    bool  // what others prefer is nothing to a pod that prefers nothing itself
+}
+
+func newInterPodAffinity(_ *Scheduler, args *affinityArgs) *interPodAffinity {
+	return &interPodAffinity{int64(*args.HardPodAffinityWeight), args.IgnorePreferredTermsOfExistingPods}
+}
+
+type affinityArgs struct{ configv1.InterPodAffinityArgs }
+
+func (a *affinityArgs) Default() { orElse(&a.HardPodAffinityWeight, 1) }
+
+func (a *affinityArgs) Validate(at *field.Path) field.ErrorList {
+	if w := *a.HardPodAffinityWeight; w < 0 || w > 100 {
+		return field.ErrorList{field.Invalid(at.Child("hardPodAffinityWeight"), w, "not in valid range [0, 100]")}
+	}
+	return nil
+}
 
 // nearness is numbers of pods by the values of a topology key.
 type nearness struct {
@@ -163,7 +186,14 @@ func (j *affinityJudge) Adjust(n *Node, p *Pod, sign int32) {
 }
 
 // Score adds up the weights of all preferences that a node's domains meet, the pod's own and those of others.
-func (*interPodAffinity) Score(c *Cycle, nodes []*Node, scores []int64) bool {
+func (a *interPodAffinity) Score(c *Cycle, nodes []*Node, scores []int64) bool {
+	own := c.Pod.Affinity
+	if own == nil {
+		own = &affinity{}
+	}
+	if a.ignorePeers && len(own.preferred)+len(own.preferredAnti) == 0 {
+		return false
+	}
 	sums := map[*topology][]int64{}
 	at := func(by *topology) []int64 {
 		if sums[by] == nil {
@@ -171,21 +201,23 @@ func (*interPodAffinity) Score(c *Cycle, nodes []*Node, scores []int64) bool {
 		}
 		return sums[by]
 	}
-	if a := c.Pod.Affinity; a != nil {
-		for _, t := range a.preferred {
-			c.weigh(t, t.weight, at)
-		}
-		for _, t := range a.preferredAnti {
-			c.weigh(t, -t.weight, at)
-		}
+	for _, t := range own.preferred {
+		c.weigh(t, t.weight, at)
+	}
+	for _, t := range own.preferredAnti {
+		c.weigh(t, -t.weight, at)
 	}
 	for _, h := range c.Pod.class.held {
-		if h.forbids {
+		weight := h.weight
+		if h.requires {
+			weight = a.requiredWeight
+		}
+		if h.forbids || weight == 0 {
 			continue
 		}
 		sum := at(h.by)
 		for value, pods := range h.where {
-			sum[value] += h.weight * int64(pods)
+			sum[value] += weight * int64(pods)
 		}
 	}
 	if len(sums) == 0 {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
 // metrics counts and times what the scheduler does, under upstream's names. What can be read off the queue and the
@@ -95,14 +94,6 @@ func (s *Scheduler) Collectors() []prometheus.Collector {
 	m := s.metrics
 	return []prometheus.Collector{m.attempts, m.attemptSeconds, m.decideSeconds, m.podSeconds, m.podAttempts, m.pointSeconds,
 		m.pluginSeconds, m.permitSeconds, m.preemptions, m.victims, standing{s}}
-}
-
-// registry is all that the scheduler tells of itself and its process.
-func (s *Scheduler) registry() *prometheus.Registry {
-	r := prometheus.NewRegistry()
-	r.MustRegister(s.Collectors()...)
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return r
 }
 
 // stopwatch times the points of one cycle.

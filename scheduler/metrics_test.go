@@ -6,14 +6,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	corev1 "k8s.io/api/core/v1"
 )
 
-// ask is what the handler answers.
-func (s *stand) ask(path string) (code int, body string) {
+// counted is the metrics as a text.
+func (s *stand) counted(t *testing.T) string {
+	t.Helper()
+	all := prometheus.NewRegistry()
+	all.MustRegister(s.Collectors()...)
 	w := httptest.NewRecorder()
-	s.Handler().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
-	return w.Code, w.Body.String()
+	promhttp.HandlerFor(all, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
 }
 
 func TestMetricsTellWhereAndWhyPodsWait(t *testing.T) {
@@ -28,7 +33,7 @@ func TestMetricsTellWhereAndWhyPodsWait(t *testing.T) {
 	s.queue.fail(failed)
 	s.nodeChanged(nodeOf("n"), nodeOf("n", allocatable("cpu=9", "pods=9")))
 	s.clock.Step(time.Minute)
-	_, text := s.ask("/metrics")
+	text := s.counted(t)
 	for _, want := range []string{
 		`scheduler_pending_pods{queue="active"} 1`,
 		`scheduler_pending_pods{queue="backoff"} 2`,

@@ -5,19 +5,77 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	corev1affinity "k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 )
 
 // nodeAffinity keeps pods to the nodes that their node selector and their affinity name, and likes those that they prefer.
-type nodeAffinity struct{}
+//
+// A configuration may add an affinity, of all pods of the profile.
+type nodeAffinity struct {
+	added          *corev1affinity.NodeSelector // nil if there is none
+	addedPreferred *corev1affinity.PreferredSchedulingTerms
+}
 
-func (*nodeAffinity) Filter(c *Cycle) (Judge, *Refusal) {
-	if len(c.Pod.Spec.NodeSelector) == 0 && requiredNodes(c.Pod) == nil {
+func newNodeAffinity(_ *Scheduler, args *nodeAffinityArgs) *nodeAffinity {
+	a := &nodeAffinity{}
+	if added := args.AddedAffinity; added != nil {
+		a.added, a.addedPreferred, _ = parsedAffinity(added, nil) // it is valid
+	}
+	return a
+}
+
+type nodeAffinityArgs struct{ configv1.NodeAffinityArgs }
+
+// Default has nothing to fill in.
+func (*nodeAffinityArgs) Default() {}
+
+func (a *nodeAffinityArgs) Validate(at *field.Path) (errs field.ErrorList) {
+	if a.AddedAffinity == nil {
+		return nil
+	}
+	_, _, err := parsedAffinity(a.AddedAffinity, at.Child("addedAffinity"))
+	if err == nil {
+		return nil
+	}
+	for _, e := range err.Errors() {
+		if f, ok := e.(*field.Error); ok {
+			errs = append(errs, f)
+		} else {
+			errs = append(errs, field.Invalid(at.Child("addedAffinity"), field.OmitValueType{}, e.Error()))
+		}
+	}
+	return errs
+}
+
+func parsedAffinity(a *corev1.NodeAffinity, at *field.Path) (*corev1affinity.NodeSelector, *corev1affinity.PreferredSchedulingTerms, utilerrors.Aggregate) {
+	var required *corev1affinity.NodeSelector
+	var preferred *corev1affinity.PreferredSchedulingTerms
+	var errs []error
+	if s := a.RequiredDuringSchedulingIgnoredDuringExecution; s != nil {
+		parsed, err := corev1affinity.NewNodeSelector(s, field.WithPath(at.Child("requiredDuringSchedulingIgnoredDuringExecution")))
+		required, errs = parsed, append(errs, err)
+	}
+	if s := a.PreferredDuringSchedulingIgnoredDuringExecution; len(s) > 0 {
+		parsed, err := corev1affinity.NewPreferredSchedulingTerms(s, field.WithPath(at.Child("preferredDuringSchedulingIgnoredDuringExecution")))
+		preferred, errs = parsed, append(errs, err)
+	}
+	return required, preferred, utilerrors.Flatten(utilerrors.NewAggregate(errs))
+}
+
+func (a *nodeAffinity) Filter(c *Cycle) (Judge, *Refusal) {
+	if len(c.Pod.Spec.NodeSelector) == 0 && requiredNodes(c.Pod) == nil && a.added == nil {
 		return nil, nil
 	}
 	required := corev1affinity.GetRequiredNodeAffinity(c.Pod.Pod)
 	refusal := &Refusal{"NodeAffinity", []string{"node(s) didn't match Pod's node affinity/selector"}, true}
+	enforced := &Refusal{"NodeAffinity", []string{"node(s) didn't match scheduler-enforced node affinity"}, true}
 	return judging(func(n *Node) *Refusal {
+		if a.added != nil && !a.added.Match(n.Node) {
+			return enforced
+		}
 		if ok, _ := required.Match(n.Node); !ok { // a term that cannot be read matches nothing
 			return refusal
 		}
@@ -68,17 +126,25 @@ func namedBy(t *corev1.NodeSelectorTerm) (names []string, limited bool) {
 	return names, limited
 }
 
-func (*nodeAffinity) Score(c *Cycle, nodes []*Node, scores []int64) bool {
-	a := c.Pod.Spec.Affinity
-	if a == nil || a.NodeAffinity == nil || a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution == nil {
-		return false
+func (a *nodeAffinity) Score(c *Cycle, nodes []*Node, scores []int64) bool {
+	var preferences []*corev1affinity.PreferredSchedulingTerms
+	if a.addedPreferred != nil {
+		preferences = append(preferences, a.addedPreferred)
 	}
-	preferred, err := corev1affinity.NewPreferredSchedulingTerms(a.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
-	if err != nil {
+	if own := c.Pod.Spec.Affinity; own != nil && own.NodeAffinity != nil && own.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution != nil {
+		preferred, err := corev1affinity.NewPreferredSchedulingTerms(own.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
+		if err != nil {
+			return false
+		}
+		preferences = append(preferences, preferred)
+	}
+	if len(preferences) == 0 {
 		return false
 	}
 	for i, n := range nodes {
-		scores[i] = preferred.Score(n.Node)
+		for _, p := range preferences {
+			scores[i] += p.Score(n.Node)
+		}
 	}
 	scaleToBest(scores, false)
 	return true
@@ -86,7 +152,10 @@ func (*nodeAffinity) Score(c *Cycle, nodes []*Node, scores []int64) bool {
 
 func (*nodeAffinity) WakenBy() Kind { return NodeAdded | NodeLabels }
 
-func (*nodeAffinity) Helps(e *Event, p *Pod) bool {
+func (a *nodeAffinity) Helps(e *Event, p *Pod) bool {
+	if a.added != nil && !a.added.Match(e.Node) {
+		return false
+	}
 	required := corev1affinity.GetRequiredNodeAffinity(p.Pod)
 	if ok, err := required.Match(e.Node); err != nil || !ok {
 		return err != nil

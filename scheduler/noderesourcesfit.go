@@ -1,40 +1,106 @@
 package scheduler
 
 import (
+	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 )
 
 // nodeResourcesFit keeps pods from nodes that lack what they ask for, and likes nodes by how much would be taken of them.
-type nodeResourcesFit struct{ scoring FitScoring }
-
-// FitScoring is how NodeResourcesFit likes nodes.
-type FitScoring struct {
-	// Strategy is LeastAllocated (also if empty), MostAllocated or RequestedToCapacityRatio.
-	Strategy string
-	// Resources have a say by their weight; none is CPU and memory with one each.
-	Resources []ResourceWeight
-	// Shape is for RequestedToCapacityRatio: scores (0 to 10) at points of utilization (0 to 100), in ascending order.
-	Shape []ShapePoint
+type nodeResourcesFit struct {
+	ratio     bool // the strategy is RequestedToCapacityRatio
+	share     func(requested, allocatable int64) int64
+	resources []configv1.ResourceSpec // that have a say, by their weight
+	ignored   func(corev1.ResourceName) bool
 }
 
-// ResourceWeight is how much a resource counts.
-type ResourceWeight struct {
-	Name   corev1.ResourceName
-	Weight int64
-}
-
-// ShapePoint is the score at a utilization in percent.
-type ShapePoint struct{ Utilization, Score int64 }
-
-func newNodeResourcesFit(config *Config, _ *Scheduler) any {
-	scoring := config.FitScoring
-	if len(scoring.Resources) == 0 {
-		scoring.Resources = []ResourceWeight{{corev1.ResourceCPU, 1}, {corev1.ResourceMemory, 1}}
+func newNodeResourcesFit(s *Scheduler, args *fitArgs) *nodeResourcesFit {
+	strategy := args.ScoringStrategy
+	ignored := slices.Clone(args.IgnoredResources)
+	for _, e := range s.config.Configuration.Extenders {
+		for _, r := range e.ManagedResources {
+			if r.IgnoredByScheduler {
+				ignored = append(ignored, r.Name)
+			}
+		}
 	}
-	return &nodeResourcesFit{scoring}
+	return &nodeResourcesFit{ratio: strategy.Type == configv1.RequestedToCapacityRatio, share: shareOf(strategy), resources: strategy.Resources,
+		ignored: func(name corev1.ResourceName) bool {
+			group, _, _ := strings.Cut(string(name), "/")
+			return isExtended(string(name)) && (slices.Contains(ignored, string(name)) || slices.Contains(args.IgnoredResourceGroups, group))
+		}}
+}
+
+type fitArgs struct{ configv1.NodeResourcesFitArgs }
+
+func (a *fitArgs) Default() {
+	if a.ScoringStrategy == nil {
+		a.ScoringStrategy = &configv1.ScoringStrategy{Type: configv1.LeastAllocated}
+	}
+	a.ScoringStrategy.Resources = weighed(a.ScoringStrategy.Resources)
+}
+
+func (a *fitArgs) Validate(at *field.Path) (errs field.ErrorList) {
+	for i, name := range a.IgnoredResources {
+		errs = append(errs, metav1validation.ValidateLabelName(name, at.Child("ignoredResources").Index(i))...)
+	}
+	for i, group := range a.IgnoredResourceGroups {
+		at := at.Child("ignoredResourceGroups").Index(i)
+		if strings.Contains(group, "/") {
+			errs = append(errs, field.Invalid(at, group, "resource group name can't contain '/'"))
+		}
+		errs = append(errs, metav1validation.ValidateLabelName(group, at)...)
+	}
+	s, at := a.ScoringStrategy, at.Child("scoringStrategy")
+	strategies := []configv1.ScoringStrategyType{configv1.LeastAllocated, configv1.MostAllocated, configv1.RequestedToCapacityRatio}
+	if !slices.Contains(strategies, s.Type) {
+		errs = append(errs, field.NotSupported(at.Child("type"), s.Type, strategies))
+	}
+	for i, r := range s.Resources {
+		if r.Weight <= 0 || r.Weight > 100 {
+			errs = append(errs, field.Invalid(at.Child("resources").Index(i).Child("weight"), r.Weight, fmt.Sprintf("resource weight of %v not in valid range (0, 100]", r.Name)))
+		}
+	}
+	ratio := at.Child("requestedToCapacityRatio")
+	switch {
+	case s.Type == configv1.RequestedToCapacityRatio && s.RequestedToCapacityRatio == nil:
+		errs = append(errs, field.Required(ratio, "must be specified when type is RequestedToCapacityRatio"))
+	case s.Type == configv1.RequestedToCapacityRatio:
+		errs = append(errs, validateShape(s.RequestedToCapacityRatio.Shape, ratio.Child("shape"))...)
+	case s.RequestedToCapacityRatio != nil:
+		errs = append(errs, field.Forbidden(ratio, "must be nil when type is not RequestedToCapacityRatio"))
+	}
+	return errs
+}
+
+// bestInShape is the highest score in a shape, which stands for maxScore.
+const bestInShape = 10
+
+func validateShape(shape []configv1.UtilizationShapePoint, at *field.Path) (errs field.ErrorList) {
+	if len(shape) == 0 {
+		return field.ErrorList{field.Required(at, "at least one point must be specified")}
+	}
+	for i := 1; i < len(shape); i++ {
+		if shape[i-1].Utilization >= shape[i].Utilization {
+			errs = append(errs, field.Invalid(at.Index(i).Child("utilization"), shape[i].Utilization, "values must be sorted in increasing order"))
+			break
+		}
+	}
+	for i, p := range shape {
+		if p.Utilization < 0 || p.Utilization > 100 {
+			errs = append(errs, field.Invalid(at.Index(i).Child("utilization"), p.Utilization, "not in valid range [0, 100]"))
+		}
+		if p.Score < 0 || p.Score > bestInShape {
+			errs = append(errs, field.Invalid(at.Index(i).Child("score"), p.Score, "not in valid range [0, 10]"))
+		}
+	}
+	return errs
 }
 
 // lack is one thing that a node has not enough of; lacks of a node are few, and the same for many nodes.
@@ -49,7 +115,7 @@ const (
 )
 
 func (f *nodeResourcesFit) Filter(c *Cycle) (Judge, *Refusal) {
-	want := &c.Pod.Requests
+	want := f.asked(&c.Pod.Requests)
 	told := map[[2]lack]*Refusal{} // one refusal for all nodes that lack the same
 	return judging(func(n *Node) *Refusal {
 		lacks, hopeless := lacksOf(want, n)
@@ -64,6 +130,17 @@ func (f *nodeResourcesFit) Filter(c *Cycle) (Judge, *Refusal) {
 		}
 		return refusal
 	}), nil
+}
+
+// asked is what is asked of nodes: without what is ignored.
+func (f *nodeResourcesFit) asked(want *Amounts) *Amounts {
+	ignored := func(s Scalar) bool { return f.ignored(s.Name) }
+	if !slices.ContainsFunc(want.Scalars, ignored) {
+		return want
+	}
+	less := *want
+	less.Scalars = slices.DeleteFunc(slices.Clone(want.Scalars), ignored)
+	return &less
 }
 
 // lacksOf is what a node has not enough of, and what it would not have enough of if it were empty.
@@ -108,16 +185,15 @@ func lackReasons(want *Amounts, lacks lack) []string {
 }
 
 func (f *nodeResourcesFit) Score(c *Cycle, nodes []*Node, scores []int64) bool {
-	share := f.scoring.share()
 	for i, n := range nodes {
 		var sum, weights int64
-		for _, r := range f.scoring.Resources {
-			requested, allocatable, ok := scoredAmounts(c.Pod, n, r.Name)
+		for _, r := range f.resources {
+			requested, allocatable, ok := scoredAmounts(c.Pod, n, corev1.ResourceName(r.Name))
 			if !ok {
 				continue
 			}
-			score := share(requested, allocatable)
-			if f.scoring.Strategy == "RequestedToCapacityRatio" && score <= 0 {
+			score := f.share(requested, allocatable)
+			if f.ratio && score <= 0 {
 				continue
 			}
 			sum += score * r.Weight
@@ -125,7 +201,7 @@ func (f *nodeResourcesFit) Score(c *Cycle, nodes []*Node, scores []int64) bool {
 		}
 		switch {
 		case weights == 0:
-		case f.scoring.Strategy == "RequestedToCapacityRatio":
+		case f.ratio:
 			scores[i] = int64(math.Round(float64(sum) / float64(weights)))
 		default:
 			scores[i] = sum / weights
@@ -151,14 +227,15 @@ func scoredAmounts(p *Pod, n *Node, name corev1.ResourceName) (requested, alloca
 	return requested, allocatable, allocatable != 0
 }
 
-// share is the score of one resource.
-func (s *FitScoring) share() func(requested, allocatable int64) int64 {
-	switch s.Strategy {
-	case "MostAllocated":
+// shareOf is how one resource is scored.
+func shareOf(s *configv1.ScoringStrategy) func(requested, allocatable int64) int64 {
+	switch s.Type {
+	case configv1.MostAllocated:
 		return func(requested, allocatable int64) int64 { return min(requested, allocatable) * maxScore / allocatable }
-	case "RequestedToCapacityRatio":
+	case configv1.RequestedToCapacityRatio:
+		shape := s.RequestedToCapacityRatio.Shape
 		return func(requested, allocatable int64) int64 {
-			return s.at(min(requested, allocatable) * 100 / allocatable)
+			return scoreAt(shape, min(requested, allocatable)*100/allocatable)
 		}
 	}
 	return func(requested, allocatable int64) int64 {
@@ -169,28 +246,28 @@ func (s *FitScoring) share() func(requested, allocatable int64) int64 {
 	}
 }
 
-// at is the score at a utilization: on the line between the points beside it.
-func (s *FitScoring) at(utilization int64) int64 {
-	const scale = maxScore / 10 // of the scores in a shape
-	i := slices.IndexFunc(s.Shape, func(p ShapePoint) bool { return utilization <= p.Utilization })
+// scoreAt is the score at a utilization: on the line between the points beside it.
+func scoreAt(shape []configv1.UtilizationShapePoint, utilization int64) int64 {
+	const scale = maxScore / bestInShape
+	i := slices.IndexFunc(shape, func(p configv1.UtilizationShapePoint) bool { return utilization <= int64(p.Utilization) })
 	switch {
 	case i < 0:
-		return s.Shape[len(s.Shape)-1].Score * scale
+		return int64(shape[len(shape)-1].Score) * scale
 	case i == 0:
-		return s.Shape[0].Score * scale
+		return int64(shape[0].Score) * scale
 	}
-	a, b := s.Shape[i-1], s.Shape[i]
-	return a.Score*scale + (b.Score-a.Score)*scale*(utilization-a.Utilization)/(b.Utilization-a.Utilization)
+	a, b := shape[i-1], shape[i]
+	return int64(a.Score)*scale + int64(b.Score-a.Score)*scale*(utilization-int64(a.Utilization))/int64(b.Utilization-a.Utilization)
 }
 
 func (*nodeResourcesFit) WakenBy() Kind {
 	return NodeAdded | NodeAllocatable | PodDeleted | PodShrunk | SelfChanged
 }
 
-func (*nodeResourcesFit) Helps(e *Event, p *Pod) bool {
+func (f *nodeResourcesFit) Helps(e *Event, p *Pod) bool {
 	switch {
 	case e.Node != nil:
-		return fitHelpedBy(e.OldNode, e.Node, &p.Requests)
+		return fitHelpedBy(e.OldNode, e.Node, f.asked(&p.Requests))
 	case e.Kind&PodDeleted != 0:
 		return true
 	case e.Pod.UID == p.UID:

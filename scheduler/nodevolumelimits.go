@@ -10,7 +10,7 @@ import (
 // nodeVolumeLimits keeps pods from nodes to which a storage driver could not attach so many volumes.
 type nodeVolumeLimits struct{ volumes *volumes }
 
-func newNodeVolumeLimits(_ *Config, s *Scheduler) any { return &nodeVolumeLimits{s.volumes} }
+func newNodeVolumeLimits(s *Scheduler) *nodeVolumeLimits { return &nodeVolumeLimits{s.volumes} }
 
 // attached is volumes by driver: each counts once, however many pods use it.
 type attached map[string]map[string]bool

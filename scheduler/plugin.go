@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"time"
 )
 
 // Refusal is why a pod does not get a node, or cannot be looked at yet. Refusals are shared: nobody changes one.
@@ -73,6 +74,13 @@ type Reserver interface {
 	Unreserve(p *Pod)
 }
 
+// Permitter may hold a pod back once its place is reserved.
+type Permitter interface {
+	// Permit lets the pod go on (0), refuses, or holds it back for a time: then whoever has it goes on with
+	// Scheduler.Allow, and Scheduler.Reject ends it, as does the time.
+	Permit(c *Cycle, n *Node) (wait time.Duration, refusal *Refusal)
+}
+
 // Preparer does what has to be done before a pod is bound, in the background.
 type Preparer interface {
 	// Awaits reports that it will take a while: then the pod is nominated for its node, for others to see.
@@ -80,9 +88,15 @@ type Preparer interface {
 	Prepare(ctx context.Context, p *Pod) error
 }
 
-// Binder binds a pod to its node, in the background.
+// Binder binds a pod to its node, in the background. The first that does decides.
 type Binder interface {
-	Bind(ctx context.Context, p *Pod) error
+	// Bind returns false if it leaves the pod to others.
+	Bind(ctx context.Context, p *Pod) (done bool, err error)
+}
+
+// Observer is told of pods that are bound.
+type Observer interface {
+	Bound(p *Pod)
 }
 
 // Waker knows which events may help a pod that the plugin has refused.

@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 )
 
 const hostname = corev1.LabelHostname
@@ -13,9 +15,8 @@ const zoneKey = corev1.LabelTopologyZone
 
 func TestTheTableIsWhole(t *testing.T) {
 	seen := map[string]bool{}
-	s := newStand()
 	for _, row := range Plugins() {
-		plugin := row.New(s.config, s.Scheduler)
+		plugin := row.Kind
 		_, scores := plugin.(Scorer)
 		if seen[row.Name] || scores != (row.Weight > 0) {
 			t.Errorf("%s: twice, or a weight without scores, or scores without a weight", row.Name)
@@ -163,31 +164,39 @@ func TestScores(t *testing.T) {
 	type placed map[string][]*corev1.Pod
 	for _, c := range []struct {
 		rule, plugin string
-		scoring      FitScoring
+		args         string
 		pod          *corev1.Pod
 		nodes        nodes
 		placed       placed
 		want         string // scores, or "none"
 	}{
-		{"the least allocated", "NodeResourcesFit", FitScoring{}, podOf("p", requests("cpu=1", "memory=2Gi")), nodes{nodeOf("x"), nodeOf("y")}, placed{"y": {podOf("o", requests("cpu=2", "memory=4Gi"))}}, "[75 25]"},
-		{"a pod that asks for nothing counts a little", "NodeResourcesFit", FitScoring{}, podOf("p"), nodes{nodeOf("x", allocatable("cpu=1", "memory=400Mi", "pods=3"))}, nil, "[70]"},
-		{"the most allocated", "NodeResourcesFit", FitScoring{Strategy: "MostAllocated"}, podOf("p", requests("cpu=1", "memory=2Gi")), nodes{nodeOf("x"), nodeOf("y")}, placed{"y": {podOf("o", requests("cpu=2", "memory=4Gi"))}}, "[25 75]"},
-		{"a shape", "NodeResourcesFit", FitScoring{Strategy: "RequestedToCapacityRatio", Shape: []ShapePoint{{0, 0}, {50, 10}, {100, 0}}}, podOf("p", requests("cpu=1", "memory=2Gi")), nodes{nodeOf("x"), nodeOf("y")}, placed{"y": {podOf("o", requests("cpu=1", "memory=2Gi"))}}, "[50 100]"},
-		{"a resource that is not asked for does not count", "NodeResourcesFit", FitScoring{Resources: []ResourceWeight{{"example.com/gpu", 5}, {"cpu", 1}}}, podOf("p", requests("cpu=1")), nodes{nodeOf("x")}, nil, "[75]"},
-		{"balance that gets better", "NodeResourcesBalancedAllocation", FitScoring{}, podOf("p", requests("cpu=2")), nodes{nodeOf("x"), nodeOf("y")}, placed{"y": {podOf("o", requests("memory=4Gi"))}}, "[62 87]"},
-		{"balance is nothing to a pod that asks for nothing", "NodeResourcesBalancedAllocation", FitScoring{}, podOf("p"), nodes{nodeOf("x")}, nil, "none"},
-		{"soft taints", "TaintToleration", FitScoring{}, podOf("p"), nodes{nodeOf("x"), nodeOf("y", taint("a", "PreferNoSchedule")), nodeOf("z", taint("a", "PreferNoSchedule"), taint("b", "PreferNoSchedule"))}, nil, "[100 50 0]"},
-		{"an image that half of the nodes have", "ImageLocality", FitScoring{}, podOf("p"), nodes{nodeOf("x", withImage("image:latest", 1000<<20)), nodeOf("y")}, nil, "[48 0]"},
-		{"own preferences, and those of others", "InterPodAffinity", FitScoring{}, podOf("p", a, preferNear(10, podTerm(hostname, "b"))), nodes{nodeOf("x"), nodeOf("y"), nodeOf("z")},
+		{"the least allocated", "NodeResourcesFit", "", podOf("p", requests("cpu=1", "memory=2Gi")), nodes{nodeOf("x"), nodeOf("y")}, placed{"y": {podOf("o", requests("cpu=2", "memory=4Gi"))}}, "[75 25]"},
+		{"a pod that asks for nothing counts a little", "NodeResourcesFit", "", podOf("p"), nodes{nodeOf("x", allocatable("cpu=1", "memory=400Mi", "pods=3"))}, nil, "[70]"},
+		{"the most allocated", "NodeResourcesFit", `{"scoringStrategy": {"type": "MostAllocated"}}`, podOf("p", requests("cpu=1", "memory=2Gi")), nodes{nodeOf("x"), nodeOf("y")}, placed{"y": {podOf("o", requests("cpu=2", "memory=4Gi"))}}, "[25 75]"},
+		{"a shape", "NodeResourcesFit", `{"scoringStrategy": {"type": "RequestedToCapacityRatio", "requestedToCapacityRatio": {"shape": [{"utilization": 0, "score": 0}, {"utilization": 50, "score": 10}, {"utilization": 100, "score": 0}]}}}`, podOf("p", requests("cpu=1", "memory=2Gi")), nodes{nodeOf("x"), nodeOf("y")}, placed{"y": {podOf("o", requests("cpu=1", "memory=2Gi"))}}, "[50 100]"},
+		{"a resource that is not asked for does not count", "NodeResourcesFit", `{"scoringStrategy": {"type": "LeastAllocated", "resources": [{"name": "example.com/gpu", "weight": 5}, {"name": "cpu"}]}}`, podOf("p", requests("cpu=1")), nodes{nodeOf("x")}, nil, "[75]"},
+		{"balance that gets better", "NodeResourcesBalancedAllocation", "", podOf("p", requests("cpu=2")), nodes{nodeOf("x"), nodeOf("y")}, placed{"y": {podOf("o", requests("memory=4Gi"))}}, "[62 87]"},
+		{"balance is nothing to a pod that asks for nothing", "NodeResourcesBalancedAllocation", "", podOf("p"), nodes{nodeOf("x")}, nil, "none"},
+		{"soft taints", "TaintToleration", "", podOf("p"), nodes{nodeOf("x"), nodeOf("y", taint("a", "PreferNoSchedule")), nodeOf("z", taint("a", "PreferNoSchedule"), taint("b", "PreferNoSchedule"))}, nil, "[100 50 0]"},
+		{"an image that half of the nodes have", "ImageLocality", "", podOf("p"), nodes{nodeOf("x", withImage("image:latest", 1000<<20)), nodeOf("y")}, nil, "[48 0]"},
+		{"own preferences, and those of others", "InterPodAffinity", "", podOf("p", a, preferNear(10, podTerm(hostname, "b"))), nodes{nodeOf("x"), nodeOf("y"), nodeOf("z")},
 			placed{"x": {podOf("o", labeled("app", "b"))}, "y": {podOf("q", preferNear(5, podTerm(hostname, "a")))}}, "[100 50 0]"},
-		{"who requires company likes it", "InterPodAffinity", FitScoring{}, podOf("p", a), nodes{nodeOf("x"), nodeOf("y")}, placed{"y": {podOf("q", near(podTerm(hostname, "a")))}}, "[0 100]"},
-		{"nobody says anything", "InterPodAffinity", FitScoring{}, podOf("p", a), nodes{nodeOf("x")}, nil, "none"},
-		{"fewer of its kind", "PodTopologySpread", FitScoring{}, podOf("p", a, spread(zoneKey, 1, corev1.ScheduleAnyway)), nodes{nodeOf("x", zone("1")), nodeOf("y", zone("2")), nodeOf("z", zone("2"))}, placed{"x": {podOf("o", a), podOf("q", a)}, "y": {podOf("r", a)}}, "[33 100 100]"},
-		{"a node without the key is liked the least", "PodTopologySpread", FitScoring{}, podOf("p", a, spread(zoneKey, 1, corev1.ScheduleAnyway)), nodes{nodeOf("x", zone("1")), nodeOf("y")}, nil, "[100 0]"},
-		{"nobody's pod is not spread", "PodTopologySpread", FitScoring{}, podOf("p", a), nodes{nodeOf("x")}, nil, "none"},
+		{"who requires company likes it", "InterPodAffinity", "", podOf("p", a), nodes{nodeOf("x"), nodeOf("y")}, placed{"y": {podOf("q", near(podTerm(hostname, "a")))}}, "[0 100]"},
+		{"nobody says anything", "InterPodAffinity", "", podOf("p", a), nodes{nodeOf("x")}, nil, "none"},
+		{"fewer of its kind", "PodTopologySpread", "", podOf("p", a, spread(zoneKey, 1, corev1.ScheduleAnyway)), nodes{nodeOf("x", zone("1")), nodeOf("y", zone("2")), nodeOf("z", zone("2"))}, placed{"x": {podOf("o", a), podOf("q", a)}, "y": {podOf("r", a)}}, "[33 100 100]"},
+		{"a node without the key is liked the least", "PodTopologySpread", "", podOf("p", a, spread(zoneKey, 1, corev1.ScheduleAnyway)), nodes{nodeOf("x", zone("1")), nodeOf("y")}, nil, "[100 0]"},
+		{"others' requirements count as configured", "InterPodAffinity", `{"hardPodAffinityWeight": 4}`, podOf("p", a), nodes{nodeOf("x"), nodeOf("y"), nodeOf("z")},
+			placed{"x": {podOf("o", near(podTerm(hostname, "a")))}, "y": {podOf("q", preferNear(2, podTerm(hostname, "a")))}}, "[100 50 0]"},
+		{"others' preferences are nothing to a pod without any, if so configured", "InterPodAffinity", `{"ignorePreferredTermsOfExistingPods": true}`, podOf("p", a), nodes{nodeOf("x"), nodeOf("y")},
+			placed{"x": {podOf("o", preferNear(2, podTerm(hostname, "a")))}}, "none"},
+		{"an affinity that is added", "NodeAffinity", `{"addedAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 3, "preference": {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}}]}}`,
+			podOf("p"), nodes{nodeOf("x"), nodeOf("y", label("disk", "ssd"))}, nil, "[0 100]"},
+		{"balance of three resources", "NodeResourcesBalancedAllocation", `{"resources": [{"name": "cpu"}, {"name": "memory"}, {"name": "example.com/gpu"}]}`,
+			podOf("p", requests("cpu=1", "example.com/gpu=1")), nodes{nodeOf("x", allocatable("cpu=4", "memory=8Gi", "example.com/gpu=1"))}, nil, "[53]"},
+		{"nobody's pod is not spread", "PodTopologySpread", "", podOf("p", a), nodes{nodeOf("x")}, nil, "none"},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
-			s := newStand(func(config *Config) { config.FitScoring = c.scoring })
+			s := newStand(withArgs(c.plugin, c.args))
 			for _, n := range c.nodes {
 				s.cluster.setNode(n)
 			}
@@ -203,13 +212,24 @@ func TestScores(t *testing.T) {
 	}
 }
 
+// withArgs gives a plugin arguments; none if they are empty.
+func withArgs(plugin, args string) func(*Config) {
+	return func(config *Config) {
+		if args == "" {
+			return
+		}
+		config.Configuration = DefaultConfiguration()
+		config.Configuration.Profiles[0].PluginConfig = []configv1.PluginConfig{{Name: plugin, Args: runtime.RawExtension{Raw: []byte(args)}}}
+	}
+}
+
 func (s *stand) scores(plugin string, p *corev1.Pod) string {
 	c := s.cycle(p)
 	c.classOf(c.Pod)
 	nodes := c.known()
 	scores := make([]int64, len(nodes))
 	for _, scorer := range c.profile.scorers {
-		if scorer.name == plugin && scorer.Score(c, nodes, scores) {
+		if scorer.name == plugin && scorer.plugin.Score(c, nodes, scores) {
 			return fmt.Sprint(scores)
 		}
 	}

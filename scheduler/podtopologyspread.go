@@ -1,11 +1,16 @@
 package scheduler
 
 import (
+	"fmt"
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	corev1affinity "k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 )
 
 // podTopologySpread keeps the numbers of like pods in zones, on nodes, or whatever a label tells apart, near to each
@@ -13,10 +18,64 @@ import (
 //
 // The subtle part is who counts: nodes that lack one of the pod's keys do not, nor those that it could not run on (by
 // its node affinity, and its tolerations if it asks for that), nor pods that are terminating.
-type podTopologySpread struct{ owners *owners }
+type podTopologySpread struct {
+	owners   *owners
+	defaults []corev1.TopologySpreadConstraint // for pods of services and controllers that do not say anything
+	listed   bool                              // the defaults are somebody's wish, and not just a matter of taste
+}
 
-func newPodTopologySpread(config *Config, _ *Scheduler) any {
-	return &podTopologySpread{newOwners(config.Informers)}
+func newPodTopologySpread(s *Scheduler, args *spreadArgs) *podTopologySpread {
+	p := &podTopologySpread{owners: newOwners(s.config.Informers), defaults: args.DefaultConstraints, listed: true}
+	if args.DefaultingType == configv1.SystemDefaulting {
+		p.defaults, p.listed = spreadDefaults(), false
+	}
+	return p
+}
+
+type spreadArgs struct{ configv1.PodTopologySpreadArgs }
+
+func (a *spreadArgs) Default() { orDefault(&a.DefaultingType, configv1.SystemDefaulting) }
+
+func (a *spreadArgs) Validate(at *field.Path) (errs field.ErrorList) {
+	kinds := []configv1.PodTopologySpreadConstraintsDefaulting{configv1.ListDefaulting, configv1.SystemDefaulting}
+	if !slices.Contains(kinds, a.DefaultingType) {
+		errs = append(errs, field.NotSupported(at.Child("defaultingType"), a.DefaultingType, kinds))
+	} else if a.DefaultingType == configv1.SystemDefaulting && len(a.DefaultConstraints) > 0 {
+		errs = append(errs, field.Invalid(at.Child("defaultingType"), a.DefaultingType, "when .defaultConstraints are not empty"))
+	}
+	at = at.Child("defaultConstraints")
+	for i := range a.DefaultConstraints {
+		c := &a.DefaultConstraints[i]
+		errs = append(errs, validateSpreadDefault(c, at.Index(i))...)
+		same := func(o corev1.TopologySpreadConstraint) bool {
+			return o.TopologyKey == c.TopologyKey && o.WhenUnsatisfiable == c.WhenUnsatisfiable
+		}
+		if slices.ContainsFunc(a.DefaultConstraints[:i], same) {
+			errs = append(errs, field.Duplicate(at.Index(i), fmt.Sprintf("{%v, %v}", c.TopologyKey, c.WhenUnsatisfiable)))
+		}
+	}
+	return errs
+}
+
+func validateSpreadDefault(c *corev1.TopologySpreadConstraint, at *field.Path) (errs field.ErrorList) {
+	if c.MaxSkew <= 0 {
+		errs = append(errs, field.Invalid(at.Child("maxSkew"), c.MaxSkew, "not in valid range (0, inf)"))
+	}
+	if c.TopologyKey == "" {
+		errs = append(errs, field.Required(at.Child("topologyKey"), "can not be empty"))
+	} else {
+		errs = append(errs, metav1validation.ValidateLabelName(c.TopologyKey, at.Child("topologyKey"))...)
+	}
+	actions := []corev1.UnsatisfiableConstraintAction{corev1.DoNotSchedule, corev1.ScheduleAnyway}
+	if how := at.Child("whenUnsatisfiable"); c.WhenUnsatisfiable == "" {
+		errs = append(errs, field.Required(how, "can not be empty"))
+	} else if !slices.Contains(actions, c.WhenUnsatisfiable) {
+		errs = append(errs, field.NotSupported(how, c.WhenUnsatisfiable, actions))
+	}
+	if c.LabelSelector != nil {
+		errs = append(errs, field.Forbidden(at.Child("labelSelector"), "constraint must not define a selector, as they deduced for each pod"))
+	}
+	return errs
 }
 
 // spreadRule is one constraint, in one cycle.
@@ -31,8 +90,9 @@ type spreadRule struct {
 	taints     bool // nodes count by the pod's tolerations
 }
 
-// constraints are the pod's that are to be kept in one way, with what was given for all pods if it has none at all.
-func (s *podTopologySpread) constraints(c *Cycle, want corev1.UnsatisfiableConstraintAction) (rules []spreadRule, own bool) {
+// constraints are the pod's that are to be kept in one way, or what was given for all pods if it has none at all. They are
+// strict unless they are knarr's own defaults: nodes that lack a key do not count.
+func (s *podTopologySpread) constraints(c *Cycle, want corev1.UnsatisfiableConstraintAction) (rules []spreadRule, strict bool) {
 	p := c.Pod
 	if list := p.Spec.TopologySpreadConstraints; len(list) > 0 {
 		for i := range list {
@@ -42,20 +102,23 @@ func (s *podTopologySpread) constraints(c *Cycle, want corev1.UnsatisfiableConst
 		}
 		return rules, true
 	}
-	if want != corev1.ScheduleAnyway {
-		return nil, false
+	wanted := func(d corev1.TopologySpreadConstraint) bool { return d.WhenUnsatisfiable == want }
+	if !slices.ContainsFunc(s.defaults, wanted) {
+		return nil, s.listed
 	}
 	selector := s.owners.selector(p.Pod)
 	if selector.Empty() {
-		return nil, false
+		return nil, s.listed
 	}
-	for _, d := range spreadDefaults() {
-		rules = append(rules, newSpreadRule(c, &d, selector))
+	for i := range s.defaults {
+		if wanted(s.defaults[i]) {
+			rules = append(rules, newSpreadRule(c, &s.defaults[i], selector))
+		}
 	}
-	return rules, false
+	return rules, s.listed
 }
 
-// spreadDefaults are for pods of services and controllers that do not say anything.
+// spreadDefaults are those that hold unless a configuration lists others.
 func spreadDefaults() []corev1.TopologySpreadConstraint {
 	return []corev1.TopologySpreadConstraint{
 		{TopologyKey: corev1.LabelHostname, MaxSkew: 3, WhenUnsatisfiable: corev1.ScheduleAnyway},

@@ -71,6 +71,11 @@ func (s *Scheduler) evictAll(ctx context.Context, profile *profile, pod *Pod, no
 
 // evict says why a victim has to go, and deletes it. One that is gone already is no error.
 func (s *Scheduler) evict(ctx context.Context, profile *profile, pod *Pod, node string, victim *Pod) error {
+	note := fmt.Sprintf("Preempted by pod %s on node %s", pod.UID, node)
+	if s.hall.preempt(victim.UID) { // it is not bound yet, and looks for another place
+		s.tell(profile, victim.Pod, pod.Pod, corev1.EventTypeNormal, "Preempted", "Preempting", note+" (in kube-scheduler memory).")
+		return nil
+	}
 	status := victim.Status.DeepCopy()
 	setCondition(status, &corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 		Reason: corev1.PodReasonPreemptionByScheduler, ObservedGeneration: victim.Generation,
@@ -85,8 +90,7 @@ func (s *Scheduler) evict(ctx context.Context, profile *profile, pod *Pod, node 
 	if err != nil {
 		return fmt.Errorf("preempt %s: %w", victim.key(), err)
 	}
-	s.tell(profile, victim.Pod, pod.Pod, corev1.EventTypeNormal, "Preempted", "Preempting",
-		fmt.Sprintf("Preempted by pod %s on node %s", pod.UID, node))
+	s.tell(profile, victim.Pod, pod.Pod, corev1.EventTypeNormal, "Preempted", "Preempting", note)
 	return nil
 }
 

@@ -82,8 +82,14 @@ func TestPreemption(t *testing.T) {
 	}
 }
 
+func (s *stand) preemptor() *defaultPreemption {
+	args := &preemptionArgs{}
+	args.Default()
+	return newDefaultPreemption(s.Scheduler, args)
+}
+
 func (s *stand) preemption(p *corev1.Pod) string {
-	d := newDefaultPreemption(s.config, s.Scheduler).(*defaultPreemption)
+	d := s.preemptor()
 	c := s.cycle(p)
 	_, diagnosis := c.decide()
 	if why := ineligible(c, diagnosis); why != "" {

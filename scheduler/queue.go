@@ -47,12 +47,8 @@ const (
 	inFlight       // in a cycle, or being bound
 )
 
-const (
-	firstBackoff = time.Second
-	lastBackoff  = 10 * time.Second
-	// parkedAtMost bounds the harm of an event that was not understood to help.
-	parkedAtMost = 5 * time.Minute
-)
+// parkedAtMost bounds the harm of an event that was not understood to help.
+const parkedAtMost = 5 * time.Minute
 
 // queue is all pods without a node.
 //
@@ -76,6 +72,8 @@ type queue struct {
 	arrivals map[arrival]int
 	wakenBy  func(plugin string) Kind
 	now      func() time.Time
+	// Back-off begins with the first and doubles up to the last.
+	firstBackoff, lastBackoff time.Duration
 }
 
 // arrival is of a pod in a part of the queue, and what brought it there, in upstream's words.
@@ -132,7 +130,7 @@ func (q *queue) add(p *Pod, profile *profile) {
 // enter lets a pod become active if no gate is closed.
 func (q *queue) enter(w *Waiting, by string) {
 	for _, g := range w.profile.gates {
-		if g.Admit(w.Pod) != nil {
+		if g.plugin.Admit(w.Pod) != nil {
 			q.move(w, gated, by)
 			return
 		}
@@ -222,7 +220,7 @@ func (q *queue) refuse(w *Waiting, refusers map[string]struct{}) {
 	}
 	w.refusers, w.since, w.errors = refusers, q.now(), 0
 	w.failures++
-	w.until = w.since.Add(backoffAfter(w.failures))
+	w.until = w.since.Add(q.backoffAfter(w.failures))
 	q.move(w, parked, byFailure)
 }
 
@@ -233,22 +231,22 @@ func (q *queue) fail(w *Waiting) {
 	}
 	w.refusers, w.since = nil, q.now()
 	w.errors++
-	w.until = w.since.Add(backoffAfter(w.errors))
+	w.until = w.since.Add(q.backoffAfter(w.errors))
 	q.move(w, broken, byFailure)
 }
 
-func backoffAfter(times int) time.Duration {
-	d := firstBackoff
-	for i := 1; i < times && d < lastBackoff; i++ {
+func (q *queue) backoffAfter(times int) time.Duration {
+	d := q.firstBackoff
+	for i := 1; i < times && d < q.lastBackoff; i++ {
 		d *= 2
 	}
-	return min(d, lastBackoff)
+	return min(d, q.lastBackoff)
 }
 
 // requeue lets a parked pod try again: now, or at the end of its back-off.
 func (q *queue) requeue(w *Waiting, by string) {
 	for _, g := range w.profile.gates {
-		if g.Admit(w.Pod) != nil {
+		if g.plugin.Admit(w.Pod) != nil {
 			w.called = true
 			return
 		}

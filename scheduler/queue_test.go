@@ -85,7 +85,7 @@ func TestOnlyEventsThatMayHelpWakeAPod(t *testing.T) {
 
 func TestBackOffGrowsAndEnds(t *testing.T) {
 	for times, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 4: 8 * time.Second, 5: 10 * time.Second, 50: 10 * time.Second} {
-		if got := backoffAfter(times); got != want {
+		if got := newStand().queue.backoffAfter(times); got != want {
 			t.Errorf("after %d: %v, not %v", times, got, want)
 		}
 	}

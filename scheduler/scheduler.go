@@ -15,6 +15,9 @@ type Scheduler struct {
 	profiles map[string]*profile
 	volumes  *volumes
 	metrics  *metrics
+	hall     *hall
+	// extenders are programs that have a say about pods, asked over HTTP.
+	extenders extenders
 
 	// mu guards the fields below. A cycle holds it from its beginning to its end.
 	mu      sync.Mutex
@@ -33,20 +36,42 @@ type Scheduler struct {
 // reports is how many reports are written at once.
 const reports = 16
 
-// New makes a scheduler; Run starts it.
-func New(config *Config) *Scheduler {
-	s := &Scheduler{config: config, cluster: newCluster(), volumes: newVolumes(config.Informers), metrics: newMetrics(), profiles: map[string]*profile{},
-		preempting: map[types.UID]bool{}, lane: make(chan struct{}, reports)}
+// New makes a scheduler; Run starts it. It is an error if the configuration is not valid, or names files that cannot be read.
+func New(config *Config) (*Scheduler, error) {
+	if config.Configuration == nil {
+		own := *config
+		own.Configuration = DefaultConfiguration()
+		config = &own
+	}
+	s := &Scheduler{config: config, cluster: newCluster(), volumes: newVolumes(config.Informers), profiles: map[string]*profile{},
+		metrics: newMetrics(), hall: newHall(), preempting: map[types.UID]bool{}, lane: make(chan struct{}, reports)}
 	s.changed = sync.NewCond(&s.mu)
-	names := config.SchedulerNames
-	if len(names) == 0 {
-		names = []string{corev1.DefaultSchedulerName}
+	var err error
+	if s.extenders, err = newExtenders(config.Configuration.Extenders); err != nil {
+		return nil, err
 	}
-	for _, name := range names {
-		s.profiles[name] = newProfile(name, config, s)
+	for i := range config.Configuration.Profiles {
+		p, err := newProfile(&config.Configuration.Profiles[i], s)
+		if err != nil {
+			return nil, err
+		}
+		s.profiles[p.name] = p
 	}
-	s.queue = newQueue(config.Clock.Now, s.profiles[names[0]].wakenBy) // profiles differ in what people set, not in plugins
-	return s
+	s.queue = newQueue(config.Clock.Now, s.wakenBy)
+	s.queue.firstBackoff = time.Duration(*config.Configuration.PodInitialBackoffSeconds) * time.Second
+	s.queue.lastBackoff = time.Duration(*config.Configuration.PodMaxBackoffSeconds) * time.Second
+	return s, nil
+}
+
+// rows are all plugins that there are.
+func (s *Scheduler) rows() []Row { return append(Plugins(), s.config.More...) }
+
+// wakenBy is the kinds of events that may help pods that a plugin has refused, whatever their profile.
+func (s *Scheduler) wakenBy(plugin string) (kinds Kind) {
+	for _, p := range s.profiles {
+		kinds |= p.wakenBy(plugin)
+	}
+	return kinds
 }
 
 // Run schedules until ctx ends.
@@ -113,7 +138,11 @@ func (s *Scheduler) schedule(ctx context.Context, w *Waiting) {
 	}
 	c := s.newCycle(w)
 	n, diagnosis := c.decide()
-	if n == nil {
+	switch {
+	case n != nil:
+	case diagnosis.Err != nil:
+		s.fail(ctx, w, diagnosis.Err)
+	default:
 		s.refuse(ctx, w, c, diagnosis)
 	}
 	s.metrics.decideSeconds.Observe(c.watch.now().Sub(w.looked).Seconds())
@@ -126,7 +155,16 @@ func (s *Scheduler) schedule(ctx context.Context, w *Waiting) {
 func (s *Scheduler) newCycle(w *Waiting) *Cycle {
 	s.cluster.cycle++
 	return &Cycle{Cluster: s.cluster, Pod: w.Pod, profile: w.profile, promises: s.queue.promises, promised: w.promised,
+		extenders: s.extenders, random: s.config.Random,
 		watch: stopwatch{s.metrics, s.config.Clock.Now, w.looked, s.cluster.cycle%sampleEvery == 0}}
+}
+
+// fail puts a pod back that something went wrong with, and says what.
+func (s *Scheduler) fail(ctx context.Context, w *Waiting, err error) {
+	s.metrics.attempted(resultError, w.profile.name, s.config.Clock.Now().Sub(w.looked))
+	s.config.Log.Warn("a pod is not scheduled", "pod", w.key(), "err", err)
+	s.report(ctx, w, corev1.PodReasonSchedulerError, err.Error(), new(string))
+	s.queue.fail(w)
 }
 
 // refuse looks for a remedy, parks the pod, and says why.
@@ -137,7 +175,7 @@ func (s *Scheduler) refuse(ctx context.Context, w *Waiting, c *Cycle, d *Diagnos
 	} else {
 		for _, remedy := range w.profile.remedies {
 			var message string
-			nominated, message = remedy.Remedy(c, d)
+			nominated, message = remedy.plugin.Remedy(c, d)
 			c.lap(pointPostFilter, remedyStatus(nominated))
 			d.PostFilter = message
 			if nominated != nil && *nominated != "" {

@@ -1,136 +1,59 @@
 package scheduler
 
-import (
-	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/client-go/tools/events"
-)
-
 // Row is a plugin in the table.
 type Row struct {
 	Name   string
 	Weight int64 // of its scores
-	// New makes the plugin for a profile.
-	New func(*Config, *Scheduler) any
+	// Kind is a nil of the plugin's type: what it has to say at all.
+	Kind any
+	// New makes the plugin for a profile; args are nil if it takes none.
+	New func(s *Scheduler, args Args) any
+	// Args is an empty set of its arguments; nil if it takes none.
+	Args func() Args
+	// Extra plugins are there, but not enabled unless a profile says so.
+	Extra bool
 }
 
 // Plugins is the table, in the order in which plugins are asked.
 func Plugins() []Row {
 	return []Row{
-		{"SchedulingGates", 0, plain[schedulingGates]},
-		{"PrioritySort", 0, plain[prioritySort]},
-		{"NodeUnschedulable", 0, plain[nodeUnschedulable]},
-		{"NodeName", 0, plain[nodeName]},
-		{"TaintToleration", 3, plain[taintToleration]},
-		{"NodeAffinity", 2, plain[nodeAffinity]},
-		{"NodePorts", 0, plain[nodePorts]},
-		{"NodeResourcesFit", 1, newNodeResourcesFit},
-		{"VolumeRestrictions", 0, newVolumeRestrictions},
-		{"NodeVolumeLimits", 0, newNodeVolumeLimits},
-		{"VolumeBinding", 0, newVolumeBinding},
-		{"VolumeZone", 0, newVolumeZone},
-		{"PodTopologySpread", 2, newPodTopologySpread},
-		{"InterPodAffinity", 2, plain[interPodAffinity]},
-		{"DefaultPreemption", 0, newDefaultPreemption},
-		{"NodeResourcesBalancedAllocation", 1, plain[balancedAllocation]},
-		{"ImageLocality", 1, plain[imageLocality]},
-		{"DefaultBinder", 0, newDefaultBinder},
-		{"NodeDeclaredFeatures", 0, plain[nodeDeclaredFeatures]},
+		plain[schedulingGates]("SchedulingGates", 0),
+		plain[prioritySort]("PrioritySort", 0),
+		plain[nodeUnschedulable]("NodeUnschedulable", 0),
+		plain[nodeName]("NodeName", 0),
+		plain[taintToleration]("TaintToleration", 3),
+		configured("NodeAffinity", 2, newNodeAffinity),
+		plain[nodePorts]("NodePorts", 0),
+		configured("NodeResourcesFit", 1, newNodeResourcesFit),
+		made("VolumeRestrictions", newVolumeRestrictions),
+		made("NodeVolumeLimits", newNodeVolumeLimits),
+		configured("VolumeBinding", 0, newVolumeBinding),
+		made("VolumeZone", newVolumeZone),
+		configured("PodTopologySpread", 2, newPodTopologySpread),
+		configured("InterPodAffinity", 2, newInterPodAffinity),
+		configured("DefaultPreemption", 0, newDefaultPreemption),
+		configured("NodeResourcesBalancedAllocation", 1, newBalancedAllocation),
+		plain[imageLocality]("ImageLocality", 1),
+		made("DefaultBinder", newDefaultBinder),
+		plain[nodeDeclaredFeatures]("NodeDeclaredFeatures", 0),
 	}
 }
 
-// plain makes a plugin that needs nothing.
-func plain[T any](*Config, *Scheduler) any { return new(T) }
-
-// profile is the plugins for pods of one scheduler name, by extension point.
-type profile struct {
-	name       string
-	percentage int // of nodes to score; 0 is as many as suit the cluster's size
-	sorter     Sorter
-	gates      []Gate
-	filters    []filterOf
-	choosers   []chooserOf
-	remedies   []Remedy
-	scorers    []scorerOf
-	reservers  []Reserver
-	preparers  []preparerOf
-	binder     binderOf
-	wakers     map[string]Waker
-	events     events.EventRecorder
-	points     map[string]prometheus.Observer // times of each point that ended well
+// plain is the row of a plugin that needs nothing.
+func plain[T any](name string, weight int64) Row {
+	return Row{Name: name, Weight: weight, Kind: (*T)(nil), New: func(*Scheduler, Args) any { return new(T) }}
 }
 
-type filterOf struct {
-	plugin Filter
-	name   string
+// made is the row of a plugin that takes no arguments.
+func made[T any](name string, make func(*Scheduler) *T) Row {
+	return Row{Name: name, Kind: (*T)(nil), New: func(s *Scheduler, _ Args) any { return make(s) }}
 }
 
-type chooserOf struct {
-	Chooser
-	name string
-}
-
-type preparerOf struct {
-	Preparer
-	name string
-}
-
-type binderOf struct {
-	Binder
-	name string
-}
-
-type scorerOf struct {
-	Scorer
-	name   string
-	weight int64
-}
-
-// newProfile sorts the plugins of the table by what they implement.
-func newProfile(name string, config *Config, s *Scheduler) *profile {
-	p := &profile{name: name, percentage: config.PercentageOfNodesToScore, wakers: map[string]Waker{}, points: map[string]prometheus.Observer{}, events: config.EventsFor(name)}
-	for _, row := range Plugins() {
-		p.enlist(row, row.New(config, s))
-	}
-	return p
-}
-
-func (p *profile) enlist(row Row, plugin any) {
-	if x, ok := plugin.(Gate); ok {
-		p.gates = append(p.gates, x)
-	}
-	if x, ok := plugin.(Sorter); ok {
-		p.sorter = x
-	}
-	if x, ok := plugin.(Filter); ok {
-		p.filters = append(p.filters, filterOf{x, row.Name})
-	}
-	if x, ok := plugin.(Chooser); ok {
-		p.choosers = append(p.choosers, chooserOf{x, row.Name})
-	}
-	if x, ok := plugin.(Remedy); ok {
-		p.remedies = append(p.remedies, x)
-	}
-	if x, ok := plugin.(Scorer); ok {
-		p.scorers = append(p.scorers, scorerOf{x, row.Name, row.Weight})
-	}
-	if x, ok := plugin.(Reserver); ok {
-		p.reservers = append(p.reservers, x)
-	}
-	if x, ok := plugin.(Preparer); ok {
-		p.preparers = append(p.preparers, preparerOf{x, row.Name})
-	}
-	if x, ok := plugin.(Binder); ok {
-		p.binder = binderOf{x, row.Name}
-	}
-	if x, ok := plugin.(Waker); ok {
-		p.wakers[row.Name] = x
-	}
-}
-
-// wakenBy is the kinds of events that may help pods that a plugin has refused: all, if it does not say.
-func (p *profile) wakenBy(plugin string) Kind {
-	if w := p.wakers[plugin]; w != nil {
-		return w.WakenBy()
-	}
-	return ^Kind(0)
+// configured is the row of a plugin that takes arguments.
+func configured[T, A any, P interface {
+	*A
+	Args
+}](name string, weight int64, make func(*Scheduler, P) *T) Row {
+	return Row{Name: name, Weight: weight, Kind: (*T)(nil), Args: func() Args { return P(new(A)) },
+		New: func(s *Scheduler, args Args) any { return make(s, args.(P)) }}
 }

@@ -34,12 +34,18 @@ type tally struct {
 
 // holding counts pods that hold a term, by the number of their node's value of the topology key.
 type holding struct {
-	term    *term
-	forbids bool  // a required anti-affinity; else it is a matter of weight
-	weight  int64 // negative if the pods would rather be apart
-	where   map[int32]int32
-	pods    int
-	by      *topology
+	term *term
+	strength
+	where map[int32]int32
+	pods  int
+	by    *topology
+}
+
+// strength is how serious a term is.
+type strength struct {
+	forbids  bool  // a required anti-affinity
+	requires bool  // a required affinity: nothing to those who come later but a matter of taste
+	weight   int64 // of a preference; negative if the pods would rather be apart
 }
 
 // topology numbers the values of a node label.
@@ -178,9 +184,6 @@ func (c *Cluster) tallyPod(n *Node, p *Pod, sign int32) {
 	}
 }
 
-// requiredWeight is how much a pod that requires the company of others likes those that come later.
-const requiredWeight = 1
-
 // hold finds what a pod's terms are counted in.
 func (c *Cluster) hold(p *Pod) []*holding {
 	if p.Affinity == nil {
@@ -188,29 +191,29 @@ func (c *Cluster) hold(p *Pod) []*holding {
 	}
 	var held []*holding
 	for _, t := range p.Affinity.requiredAnti {
-		held = append(held, c.holdingOf(t, true, 0))
+		held = append(held, c.holdingOf(t, strength{forbids: true}))
 	}
 	for _, t := range p.Affinity.required {
-		held = append(held, c.holdingOf(t, false, requiredWeight))
+		held = append(held, c.holdingOf(t, strength{requires: true}))
 	}
 	for _, t := range p.Affinity.preferred {
-		held = append(held, c.holdingOf(t, false, t.weight))
+		held = append(held, c.holdingOf(t, strength{weight: t.weight}))
 	}
 	for _, t := range p.Affinity.preferredAnti {
-		held = append(held, c.holdingOf(t, false, -t.weight))
+		held = append(held, c.holdingOf(t, strength{weight: -t.weight}))
 	}
 	return held
 }
 
-func holdingKey(t *term, forbids bool, weight int64) string {
-	return t.topologyKey + "|" + strconv.FormatBool(forbids) + "|" + strconv.FormatInt(weight, 10) + "|" + t.key
+func holdingKey(t *term, s strength) string {
+	return t.topologyKey + "|" + strconv.FormatBool(s.forbids) + strconv.FormatBool(s.requires) + strconv.FormatInt(s.weight, 10) + "|" + t.key
 }
 
-func (c *Cluster) holdingOf(t *term, forbids bool, weight int64) *holding {
-	key := holdingKey(t, forbids, weight)
+func (c *Cluster) holdingOf(t *term, s strength) *holding {
+	key := holdingKey(t, s)
 	h := c.holdings[key]
 	if h == nil {
-		h = &holding{term: t, forbids: forbids, weight: weight, where: map[int32]int32{}, by: c.topology(t.topologyKey)}
+		h = &holding{term: t, strength: s, where: map[int32]int32{}, by: c.topology(t.topologyKey)}
 		c.holdings[key] = h
 		for _, k := range c.classes {
 			if t.matches(k, c.namespaces) {
@@ -223,7 +226,7 @@ func (c *Cluster) holdingOf(t *term, forbids bool, weight int64) *holding {
 
 // release forgets a holding without pods.
 func (c *Cluster) release(h *holding) {
-	key := holdingKey(h.term, h.forbids, h.weight)
+	key := holdingKey(h.term, h.strength)
 	if c.holdings[key] != h {
 		return
 	}

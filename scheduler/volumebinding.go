@@ -14,7 +14,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	storagevolume "k8s.io/component-helpers/storage/volume"
+	configv1 "k8s.io/kube-scheduler/config/v1"
 )
 
 // volumeBinding keeps pods to nodes that reach their volumes, and chooses volumes for claims that wait for their first
@@ -25,13 +27,28 @@ import (
 type volumeBinding struct {
 	scheduler *Scheduler
 	volumes   *volumes
+	timeout   time.Duration // of waiting for volumes
 
 	mu    sync.Mutex // guards plans
 	plans map[types.UID]*volumePlan
 }
 
-func newVolumeBinding(_ *Config, s *Scheduler) any {
-	return &volumeBinding{scheduler: s, volumes: s.volumes, plans: map[types.UID]*volumePlan{}}
+func newVolumeBinding(s *Scheduler, args *volumeBindingArgs) *volumeBinding {
+	return &volumeBinding{scheduler: s, volumes: s.volumes, timeout: time.Duration(*args.BindTimeoutSeconds) * time.Second, plans: map[types.UID]*volumePlan{}}
+}
+
+type volumeBindingArgs struct{ configv1.VolumeBindingArgs }
+
+func (a *volumeBindingArgs) Default() { orElse(&a.BindTimeoutSeconds, 600) }
+
+func (a *volumeBindingArgs) Validate(at *field.Path) (errs field.ErrorList) {
+	if *a.BindTimeoutSeconds < 0 {
+		errs = append(errs, field.Invalid(at.Child("bindTimeoutSeconds"), *a.BindTimeoutSeconds, "invalid BindTimeoutSeconds, should not be a negative value"))
+	}
+	if a.Shape != nil {
+		errs = append(errs, field.Invalid(at.Child("shape"), a.Shape, "unexpected field `shape`, remove it or turn on the feature gate StorageCapacityScoring"))
+	}
+	return errs
 }
 
 // volumePlan is what has to be written for a pod on a node.
@@ -41,11 +58,8 @@ type volumePlan struct {
 	provision []*corev1.PersistentVolumeClaim // with the node
 }
 
-// volumeBindTimeout is how long a pod waits for its volumes, volumeCheck how often it looks.
-const (
-	volumeBindTimeout = 10 * time.Minute
-	volumeCheck       = 200 * time.Millisecond
-)
+// volumeCheck is how often a pod that waits for its volumes looks for them.
+const volumeCheck = 200 * time.Millisecond
 
 // podClaims is a pod's claims, sorted by what is to be done.
 type podClaims struct {
@@ -284,7 +298,7 @@ func (v *volumeBinding) write(ctx context.Context, plan *volumePlan) error {
 
 // await looks until all is bound, or something shows that it never will be.
 func (v *volumeBinding) await(ctx context.Context, p *Pod, plan *volumePlan) error {
-	ctx, cancel := context.WithTimeout(ctx, volumeBindTimeout)
+	ctx, cancel := context.WithTimeout(ctx, v.timeout)
 	defer cancel()
 	tick := v.scheduler.config.Clock.NewTicker(volumeCheck)
 	defer tick.Stop()

@@ -10,7 +10,7 @@ import (
 // claim that they want for themselves alone is.
 type volumeRestrictions struct{ volumes *volumes }
 
-func newVolumeRestrictions(_ *Config, s *Scheduler) any { return &volumeRestrictions{s.volumes} }
+func newVolumeRestrictions(s *Scheduler) *volumeRestrictions { return &volumeRestrictions{s.volumes} }
 
 func (v *volumeRestrictions) Filter(c *Cycle) (Judge, *Refusal) {
 	const plugin = "VolumeRestrictions"

@@ -14,7 +14,7 @@ import (
 // volumeZone keeps pods to the zones and regions that the labels of their volumes name.
 type volumeZone struct{ volumes *volumes }
 
-func newVolumeZone(_ *Config, s *Scheduler) any { return &volumeZone{s.volumes} }
+func newVolumeZone(s *Scheduler) *volumeZone { return &volumeZone{s.volumes} }
 
 // zoneLabels are looked at, each with the name that nodes may have instead.
 func zoneLabels() map[string]string {

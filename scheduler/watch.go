@@ -168,6 +168,7 @@ func (s *Scheduler) podGone(pod *corev1.Pod) {
 	promised := w != nil && w.promised != ""
 	binding := s.cluster.assumed[pod.UID] && pod.Spec.NodeName == "" && w != nil && !w.bound // its end is seen there
 	s.queue.remove(pod.UID)
+	s.Reject(pod.UID, "", "removed")
 	p := s.cluster.pods[pod.UID]
 	if !binding {
 		s.cluster.removePod(pod.UID)

@@ -25,7 +25,7 @@ func controllersCommand() *cobra.Command {
 	o := defaultControllers()
 	files := controllersFiles{AsAccounts: true}
 	p := controllersPart(&o)
-	return aloneCommand(p, "Run the controllers alone, against an API server elsewhere", []any{&o, &files}, func(dir string) {
+	return aloneCommand(p, "Run the controllers alone, against an API server elsewhere", []any{&o, &files}, nil, func(dir string) {
 		orFile(&files.SigningCert, dir, "ca.crt", files.SigningKey == "")
 		orFile(&files.SigningKey, dir, "ca.key", files.SigningCert == "" || files.SigningCert == filepath.Join(dir, "pki", "ca.crt"))
 		orFile(&files.AccountKey, dir, "sa.key", true)
@@ -42,7 +42,7 @@ func controllersCommand() *cobra.Command {
 
 func schedulerCommand() *cobra.Command {
 	o := schedulerOptions{}
-	return aloneCommand(schedulerPart(&o), "Run the scheduler alone, against an API server elsewhere", []any{&o}, func(string) {}, func(*outside) error { return nil })
+	return aloneCommand(schedulerPart(&o), "Run the scheduler alone, against an API server elsewhere", []any{&o}, o.configure, func(string) {}, func(*outside) error { return nil })
 }
 
 // orFile names a file of the data directory's PKI where nothing else is named.
@@ -52,9 +52,9 @@ func orFile(name *string, dir, file string, wanted bool) {
 	}
 }
 
-// aloneCommand is the command that runs a part in a process of its own. complete fills in what the data directory has;
-// prepare reads what the part needs.
-func aloneCommand(p part, short string, options []any, complete func(dataDir string), prepare func(*outside) error) *cobra.Command {
+// aloneCommand is the command that runs a part in a process of its own. configure, if it is not nil, takes over what a file
+// says and no flag does; complete fills in what the data directory has; prepare reads what the part needs.
+func aloneCommand(p part, short string, options []any, configure func(*aloneOptions, *serving, *election, func(string) bool) error, complete func(dataDir string), prepare func(*outside) error) *cobra.Command {
 	alone := aloneOptions{DataDir: server.DefaultConfig().DataDir}
 	front, elect, logs := defaultServing(p.port), defaultElection(), &logging{}
 	c := &cobra.Command{
@@ -63,6 +63,11 @@ func aloneCommand(p part, short string, options []any, complete func(dataDir str
 			log, err := logs.logger(c.ErrOrStderr())
 			if err != nil {
 				return err
+			}
+			if configure != nil {
+				if err := configure(&alone, &front, &elect, c.Flags().Changed); err != nil {
+					return err
+				}
 			}
 			if err := errors.Join(elect.check(), front.check()); err != nil {
 				return err

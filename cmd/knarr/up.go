@@ -33,7 +33,7 @@ func (o *upOptions) check() error {
 		return fmt.Errorf("--simulated-nodes=%d: use 0 or more", o.nodes)
 	}
 	_, err := o.controllers.clusterCIDRs()
-	return errors.Join(err, o.election.check())
+	return errors.Join(err, o.election.check(), o.scheduler.open())
 }
 
 // parts are those that stand for leases, in the order in which they start, and the ports on which they answer.
@@ -68,7 +68,7 @@ Everything is kept in the data directory; the next start goes on where this one 
 	f.IntVar(&o.schedulerPort, "scheduler-secure-port", o.schedulerPort, "port on which the scheduler tells how it is; another one if it is taken, 0 for none")
 	bindFlags(f, &config)
 	bindFlags(f, &o.controllers)
-	bindFlags(f, &o.scheduler)
+	bindFlagsBelow(f, &o.scheduler, "scheduler-")
 	bindFlags(f, &o.election)
 	logs.flags(f)
 	showByTopic(c)
