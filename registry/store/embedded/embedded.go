@@ -9,6 +9,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"expvar"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -17,10 +18,12 @@ import (
 	"sync"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 )
 
@@ -94,6 +97,10 @@ func Start(c Config) (*Etcd, error) {
 		return nil, fmt.Errorf("start etcd over %s: %w", c.Dir, err)
 	}
 	e := &Etcd{server: server, client: v3client.New(server.Server)}
+	if err := firstRead(e.client); err != nil {
+		server.Close()
+		return nil, fmt.Errorf("start etcd over %s: %w", c.Dir, err)
+	}
 	if c.ListenClients == "" {
 		e.seen = &seen{KV: e.client.KV}
 		e.seen.note(server.Server.KV().Rev())
@@ -109,14 +116,16 @@ func Start(c Config) (*Etcd, error) {
 
 // elect has a member that is alone stand for election until it leads, and returns when it takes writes. By itself it would
 // wait for some ticks, so that others may come first.
+//
+// It must not stand before raft knows that what the log held has been applied: raft would look for it in the log once more,
+// and panic, since etcd cuts off what it has applied.
 func elect(e *embed.Etcd) error {
 	stand, self := raftpb.MsgTimeoutNow, uint64(e.Server.MemberID())
 	again := time.NewTicker(electAgain)
 	defer again.Stop()
 	late := time.After(startPatience)
 	for {
-		// Before the member knows itself it declines.
-		if e.Server.Leader() == 0 {
+		if e.Server.Leader() == 0 && allApplied() {
 			if err := e.Server.Process(context.Background(), &raftpb.Message{Type: &stand, To: &self, From: &self}); err != nil {
 				return err
 			}
@@ -131,6 +140,28 @@ func elect(e *embed.Etcd) error {
 		case <-again.C:
 		}
 	}
+}
+
+// firstRead spares others the error that the first read may get: etcd's loop of reads may notice as late as then that there
+// is a new leader.
+func firstRead(client *clientv3.Client) error {
+	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
+	defer cancel()
+	_, err := client.Get(ctx, "first-read")
+	for errors.Is(err, rpctypes.ErrLeaderChanged) {
+		_, err = client.Get(ctx, "first-read")
+	}
+	return err
+}
+
+// allApplied asks raft itself, of the member that was started last, which etcd lets see by this variable alone.
+func allApplied() bool {
+	variable, ok := expvar.Get("raft.status").(expvar.Func)
+	if !ok {
+		return false
+	}
+	status, ok := variable.Value().(raft.Status)
+	return ok && status.GetCommit() > 0 && status.Applied >= status.GetCommit()
 }
 
 // etcd is the configuration in etcd's terms.

@@ -224,3 +224,33 @@ func resident(t *testing.T, file string) (bytes int) {
 	}
 	return bytes
 }
+
+// TestManyStartsAfterACrash starts over what a killed process leaves: a log of a few hundred writes without a snapshot. They
+// are applied, and the log in memory is cut, while the member stands for election.
+func TestManyStartsAfterACrash(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "etcd")
+	e := start(t, Config{Dir: dir})
+	for i := range 300 {
+		if _, err := e.Client().Put(t.Context(), fmt.Sprint("k", i), "v"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left := filepath.Join(t.TempDir(), "left")
+	if err := os.CopyFS(left, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	for range 12 {
+		again := filepath.Join(t.TempDir(), "etcd")
+		if err := os.CopyFS(again, os.DirFS(left)); err != nil {
+			t.Fatal(err)
+		}
+		started := start(t, Config{Dir: again})
+		got, err := started.Client().Get(t.Context(), "k", clientv3.WithPrefix(), clientv3.WithCountOnly())
+		if err != nil || got.Count != 300 {
+			t.Fatalf("%v keys, %v; want the 300 that were acknowledged", got, err)
+		}
+		if err := started.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
