@@ -36,6 +36,8 @@ type Config struct {
 	SigningCertFile, SigningKeyFile string
 	// ClusterCIDRs are the ranges out of which nodes get theirs for pods, one of a family; nodes get none if there are none.
 	ClusterCIDRs []netip.Prefix
+	// LocalVolumes is the folder, on each node, below which volumes of LocalPathProvisioner lie; none are made if it is empty.
+	LocalVolumes string
 	// Informers are shared with the other parts of the process; all are of whole resources.
 	Informers informers.SharedInformerFactory
 	// EventsFrom takes what people are told of, in the name of a controller.

@@ -247,6 +247,13 @@ func (x *loop) reconcile(ctx context.Context, t *Turn) (err error) {
 	return x.Reconcile(ctx, t)
 }
 
+// reported is an error that people know of by an event about the object that it keeps from being as it should.
+func reported(err error) error { return &reportedError{err} }
+
+type reportedError struct{ error }
+
+func (r *reportedError) Unwrap() error { return r.error }
+
 type panicked struct {
 	what  any
 	stack string
@@ -261,7 +268,7 @@ func severity(err error) slog.Level {
 		return slog.LevelError
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err), apierrors.HasStatusCause(err, "NamespaceTerminating"):
 		return slog.LevelDebug
-	case errors.Is(err, errOwnerUnseen), errors.Is(err, errNoSuchKind):
+	case errors.Is(err, errOwnerUnseen), errors.Is(err, errNoSuchKind), errors.As(err, new(*reportedError)):
 		return slog.LevelDebug
 	}
 	return slog.LevelWarn

@@ -20,6 +20,7 @@ type Source struct {
 	resource schema.GroupVersionResource
 	informer cache.SharedIndexInformer
 	config   *Config
+	global   bool // its objects are in no namespace
 }
 
 // Source is the one of an object's kind; a controller that writes a kind needs it among its sources if it reads it too.
@@ -39,10 +40,15 @@ func (c *Config) Source(of runtime.Object) *Source {
 	if err != nil {
 		panic(fmt.Sprintf("controllers: no informer of %s: %v", resource, err))
 	}
-	s := &Source{resource, shared.Informer(), c}
+	s := &Source{resource, shared.Informer(), c, isGlobal(of)}
 	indexers := cache.Indexers{ownerIndex: ownerOf}
-	if typ == reflect.TypeFor[*corev1.Pod]() {
-		indexers[nodeIndex] = nodeOf
+	switch of.(type) {
+	case *corev1.Pod:
+		indexers[nodeIndex], indexers[claimIndex] = nodeOf, claimsOfPod
+	case *corev1.PersistentVolume:
+		indexers[claimIndex] = claimOfVolume
+	case *corev1.PersistentVolumeClaim:
+		indexers[expectedIndex] = expectedVolume
 	}
 	if err := s.informer.AddIndexers(indexers); err != nil {
 		panic(fmt.Sprintf("controllers: index %s: %v", resource, err)) // the informers have been started before
@@ -52,6 +58,15 @@ func (c *Config) Source(of runtime.Object) *Source {
 	}
 	c.sources[typ] = s
 	return s
+}
+
+// isGlobal reports that objects are in no namespace; of the kinds that controllers write whose keys are in one.
+func isGlobal(of runtime.Object) bool {
+	switch of.(type) {
+	case *corev1.Node, *corev1.Namespace, *corev1.PersistentVolume:
+		return true
+	}
+	return false
 }
 
 // sourceOf is the source of what was written; nil if no controller reads that kind.
@@ -97,7 +112,7 @@ func (s *Source) cached(k Key) metav1.Object {
 // all are the objects that the informer has in a namespace, or everywhere if it is empty.
 func (s *Source) all(namespace string) []metav1.Object {
 	var found []any
-	if namespace == "" {
+	if namespace == "" || s.global {
 		found = s.informer.GetStore().List()
 	} else {
 		found, _ = s.informer.GetIndexer().ByIndex(cache.NamespaceIndex, namespace) // every shared informer has it
@@ -109,8 +124,11 @@ func (s *Source) all(namespace string) []metav1.Object {
 	return objects
 }
 
-// read asks the API for the metadata of what there is now.
+// read asks the API for the metadata of what there is now in a namespace, or everywhere if it is empty.
 func (s *Source) read(ctx context.Context, namespace string) ([]metav1.Object, error) {
+	if s.global {
+		namespace = ""
+	}
 	list, err := s.config.Metadata.Resource(s.resource).Namespace(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err
@@ -138,7 +156,7 @@ func orphansOf(namespace string) string { return "orphans of " + namespace }
 
 // Claimable are the objects that an owner controls, and those of its namespace that nobody does.
 func Claimable[T metav1.Object](s *Source, owner metav1.Object) []T {
-	return append(Owned[T](s, owner), indexed[T](s, orphansOf(owner.GetNamespace()))...)
+	return append(Owned[T](s, owner), indexed[T](s, ownerIndex, orphansOf(owner.GetNamespace()))...)
 }
 
 // nodeIndex finds pods by their node.
@@ -153,24 +171,16 @@ func nodeOf(o any) ([]string, error) {
 
 // onNode are the pods on a node.
 func onNode(pods *Source, node string) []*corev1.Pod {
-	found, err := pods.informer.GetIndexer().ByIndex(nodeIndex, node)
-	if err != nil {
-		panic(err) // the index was added with the source
-	}
-	on := make([]*corev1.Pod, len(found))
-	for i, o := range found {
-		on[i] = o.(*corev1.Pod)
-	}
-	return on
+	return indexed[*corev1.Pod](pods, nodeIndex, node)
 }
 
 // Owned are the objects that an owner controls.
 func Owned[T metav1.Object](s *Source, owner metav1.Object) []T {
-	return indexed[T](s, string(owner.GetUID()))
+	return indexed[T](s, ownerIndex, string(owner.GetUID()))
 }
 
-func indexed[T metav1.Object](s *Source, key string) []T {
-	found, err := s.informer.GetIndexer().ByIndex(ownerIndex, key)
+func indexed[T metav1.Object](s *Source, index, key string) []T {
+	found, err := s.informer.GetIndexer().ByIndex(index, key)
 	if err != nil {
 		panic(err) // the index was added with the source
 	}

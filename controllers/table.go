@@ -84,6 +84,20 @@ func All() []Controller {
 			Comment: "pods that run to their end until a Job has as many successes as it wants"},
 		{Name: "cronjob-controller", Account: "cronjob-controller", Workers: 5, New: newCronJobs,
 			Comment: "Jobs that start when a schedule says so"},
+		{Name: "persistentvolume-binder-controller", Account: "persistent-volume-binder", Teller: "persistentvolume-controller", Workers: 4, New: volumeBinderLoop,
+			Comment: "claims get volumes, and volumes whose claim is gone are reclaimed"},
+		{Name: "local-path-provisioner", Account: "persistent-volume-binder", Teller: LocalPathProvisioner, Workers: 2, New: localVolumeLoop,
+			Comment: "volumes that are folders on a node, for claims of classes that want such"},
+		{Name: "ephemeral-volume-controller", Account: "ephemeral-volume-controller", Teller: "ephemeral_volume", Workers: 5, New: ephemeralVolumeLoop,
+			Comment: "claims for volumes that live as long as their pods"},
+		{Name: "persistentvolumeclaim-protection-controller", Account: "pvc-protection-controller", Workers: 1, New: claimProtectionLoop,
+			Comment: "claims stay while pods use them"},
+		{Name: "persistentvolume-protection-controller", Account: "pv-protection-controller", Workers: 1, New: volumeProtectionLoop,
+			Comment: "volumes stay while they are bound"},
+		{Name: "volumeattributesclass-protection-controller", Account: "volumeattributesclass-protection-controller", Workers: 1, New: attributesClassProtectionLoop,
+			Comment: "attributes classes stay while volumes or claims name them"},
+		{Name: "service-cidr-controller", Account: "service-cidrs-controller", Workers: 5, New: serviceCIDRLoop,
+			Comment: "ranges of cluster IPs are ready, or stay until no Service needs them"},
 	}
 }
 

@@ -18,8 +18,9 @@ import (
 
 // controllersOptions are what the controllers can be told, in `knarr up` too. The flags are upstream's.
 type controllersOptions struct {
-	Controllers []string `flag:"controllers" help:"controllers to run: * is all that are on by default, NAME adds one that is not, -NAME leaves one out"`
-	ClusterCIDR string   `flag:"cluster-cidr" help:"range of the pods' addresses, out of which nodes get theirs; two, of IPv4 and IPv6, separated by a comma, for dual stack"`
+	Controllers  []string `flag:"controllers" help:"controllers to run: * is all that are on by default, NAME adds one that is not, -NAME leaves one out"`
+	ClusterCIDR  string   `flag:"cluster-cidr" help:"range of the pods' addresses, out of which nodes get theirs; two, of IPv4 and IPv6, separated by a comma, for dual stack"`
+	LocalVolumes string   `flag:"local-volumes" help:"directory, on each node, below which volumes of the storage class local-path lie; none are made if it is empty (default in knarr up: the data directory's volumes)"`
 
 	given given
 }
@@ -47,7 +48,7 @@ func (o *controllersOptions) run(ctx context.Context, t *term) error {
 		ClientFor:       func(account string) kubernetes.Interface { return kubernetes.NewForConfigOrDie(t.as(account)) },
 		MetadataFor:     func(account string) metadata.Interface { return metadata.NewForConfigOrDie(t.as(account)) },
 		SigningCertFile: o.given.SigningCertFile, SigningKeyFile: o.given.SigningKeyFile, RootCA: o.given.RootCA, SignToken: o.given.SignToken,
-		ClusterCIDRs: ranges, Controllers: o.Controllers,
+		ClusterCIDRs: ranges, LocalVolumes: o.LocalVolumes, Controllers: o.Controllers,
 		Discovery: t.client.Discovery(), Metadata: meta, Informers: t.informers, Clock: clock.RealClock{}, Log: t.log, EventsFrom: t.voice.recorder,
 	})
 }

@@ -103,6 +103,7 @@ func runCluster(ctx context.Context, config server.Config, o *upOptions, log *sl
 	for _, x := range stations {
 		running.start(ctx, x.keep)
 	}
+	running.start(ctx, func(ctx context.Context) { offerStorage(ctx, s, log) })
 	registered := make(chan struct{})
 	running.start(ctx, func(ctx context.Context) {
 		runNodes(ctx, s, &config, o.nodes, log, sync.OnceFunc(func() { close(registered) }))
@@ -151,6 +152,7 @@ func (o *upOptions) stations(s *server.Server, config *server.Config, log *slog.
 	parts, ports := o.parts()
 	o.controllers.given = given{RootCA: s.RootCA(), SignToken: s.SignToken()}
 	o.controllers.given.SigningCertFile, o.controllers.given.SigningKeyFile = s.Authority()
+	o.controllers.LocalVolumes = localVolumes(o.controllers.LocalVolumes, config.DataDir)
 	reader, err := kubernetes.NewForConfig(inside{s, parts[0].user}.own()) // the controllers may read everything
 	if err != nil {
 		return nil, err
