@@ -129,10 +129,11 @@ func (a *Agent) workOn(ctx context.Context, w *work) {
 		a.desk.mu.Unlock()
 
 		next, done, err := a.sync(round, w, pod, gone)
+		interrupted := round.Err() != nil // the pod is to end, and the next round begins at once
 		interrupt()
 		now := a.Clock.Now()
 		switch {
-		case err != nil && ctx.Err() == nil:
+		case err != nil && !interrupted:
 			a.Log.Warn("work on a pod", "pod", podLabel(pod), "err", err)
 			w.retry.delay = min(max(2*w.retry.delay, 100*time.Millisecond), 10*time.Second)
 			next = sooner(next, now.Add(w.retry.delay))
