@@ -196,8 +196,7 @@ func (x *cronJobs) replace(ctx context.Context, t *Turn, c *batchv1.CronJob) err
 	for _, active := range slices.Clone(c.Status.Active) {
 		j, err := t.Client.BatchV1().Jobs(t.Namespace).Get(ctx, active.Name, metav1.GetOptions{})
 		if err != nil {
-			t.Event(c, corev1.EventTypeWarning, "FailedGet", "Get job: %v", err)
-			return err
+			return t.Failed(c, err, "FailedGet", "Get job: %v", err)
 		}
 		if err := x.drop(ctx, t, c, j); err != nil {
 			return fmt.Errorf("could not replace job %s/%s: %w", j.Namespace, j.Name, err)
@@ -210,8 +209,7 @@ func (x *cronJobs) replace(ctx context.Context, t *Turn, c *batchv1.CronJob) err
 func (x *cronJobs) drop(ctx context.Context, t *Turn, c *batchv1.CronJob, j *batchv1.Job) error {
 	err := Delete(ctx, t, t.Client.BatchV1().Jobs(t.Namespace), j, metav1.DeleteOptions{PropagationPolicy: ptr.To(metav1.DeletePropagationBackground)})
 	if err != nil {
-		t.Event(c, corev1.EventTypeWarning, "FailedDelete", "Deleted job: %v", err)
-		return err
+		return t.Failed(c, err, "FailedDelete", "Deleted job: %v", err)
 	}
 	unlist(c, j.UID)
 	t.Event(c, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted job %v", j.Name)
@@ -238,8 +236,7 @@ func (x *cronJobs) start(ctx context.Context, t *Turn, c *batchv1.CronJob, due t
 			return nil
 		}
 	case err != nil:
-		t.Event(c, corev1.EventTypeWarning, "FailedCreate", "Error creating job: %v", err)
-		return err
+		return t.Failed(c, err, "FailedCreate", "Error creating job: %v", err)
 	default:
 		t.Event(c, corev1.EventTypeNormal, "SuccessfulCreate", "Created job %v", j.Name)
 	}

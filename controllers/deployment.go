@@ -242,7 +242,7 @@ func (x *deployments) notCreated(ctx context.Context, t *Turn, d *appsv1.Deploym
 		if hasProgressDeadline(d) {
 			setDeploymentCondition(&changed.Status, appsv1.DeploymentProgressing, corev1.ConditionFalse, "ReplicaSetCreateError", message, t.Now)
 		}
-		t.Event(d, corev1.EventTypeWarning, "ReplicaSetCreateError", "%s", message)
+		problem = t.Failed(d, problem, "ReplicaSetCreateError", "%s", message)
 	}
 	if !equality.Semantic.DeepEqual(d.Status, changed.Status) {
 		if _, err := UpdateStatus(ctx, t, t.Client.AppsV1().Deployments(t.Namespace), changed); err != nil {

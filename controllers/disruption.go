@@ -103,8 +103,7 @@ func (x *disruptions) reconcile(ctx context.Context, t *Turn) error {
 func (x *disruptions) assess(ctx context.Context, t *Turn, budget *policyv1.PodDisruptionBudget) (s policyv1.PodDisruptionBudgetStatus, next time.Duration, err error) {
 	selector, err := metav1.LabelSelectorAsSelector(budget.Spec.Selector)
 	if err != nil {
-		t.Event(budget, corev1.EventTypeWarning, "NoPods", "Failed to get pods: %v", err)
-		return s, 0, err
+		return s, 0, t.Failed(budget, err, "NoPods", "Failed to get pods: %v", err)
 	}
 	var pods []*corev1.Pod
 	for _, p := range x.pods.all(budget.Namespace) {
@@ -130,8 +129,7 @@ func (x *disruptions) assess(ctx context.Context, t *Turn, budget *policyv1.PodD
 		expected, desired, err = healthyWanted(budget, expected)
 	}
 	if err != nil {
-		t.Event(budget, corev1.EventTypeWarning, "CalculateExpectedPodCountFailed", "Failed to calculate the number of expected pods: %v", err)
-		return s, 0, err
+		return s, 0, t.Failed(budget, err, "CalculateExpectedPodCountFailed", "Failed to calculate the number of expected pods: %v", err)
 	}
 	s, next, overdue := budgetStatus(budget, pods, expected, desired, t.Now)
 	for _, p := range overdue {

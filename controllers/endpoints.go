@@ -90,18 +90,18 @@ func (x *endpoints) write(ctx context.Context, t *Turn, news bool, e *corev1.End
 	if !news {
 		_, err := Update(ctx, t, client, e)
 		if err != nil {
-			t.Event(e, corev1.EventTypeWarning, "FailedToUpdateEndpoint", "Failed to update endpoint %v/%v: %v", t.Namespace, t.Name, err)
+			return t.Failed(e, err, "FailedToUpdateEndpoint", "Failed to update endpoint %v/%v: %v", t.Namespace, t.Name, err)
 		}
-		return err
+		return nil
 	}
 	_, err := Create(ctx, t, client, e)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil
 	}
 	if err != nil {
-		t.Event(e, corev1.EventTypeWarning, "FailedToCreateEndpoint", "Failed to create endpoint for service %v/%v: %v", t.Namespace, t.Name, err)
+		return t.Failed(e, err, "FailedToCreateEndpoint", "Failed to create endpoint for service %v/%v: %v", t.Namespace, t.Name, err)
 	}
-	return err
+	return nil
 }
 
 // endpointsOf is what the Endpoints of a Service should be, or nil if there is nothing to change about those that are

@@ -126,8 +126,7 @@ func (x *endpointSlices) reconcile(ctx context.Context, t *Turn) error {
 		sliceutil.NewEndpointSliceTracker(), x.topology, t.loop.events, sliceKeeper, endpointslice.WithPreferSameTrafficDistributionEnabled(true))
 	changed := x.changes.ComputeEndpointLastChangeTriggerTime(t.Namespace, service, pods)
 	if err := writer.Reconcile(klog.Background(), service, pods, keptSlices(x.slices, t.Key, sliceKeeper), changed); err != nil {
-		t.Event(service, corev1.EventTypeWarning, "FailedToUpdateEndpointSlices", "Error updating Endpoint Slices for Service %s/%s: %v", t.Namespace, t.Name, err)
-		return err
+		return t.Failed(service, err, "FailedToUpdateEndpointSlices", "Error updating Endpoint Slices for Service %s/%s: %v", t.Namespace, t.Name, err)
 	}
 	return nil
 }

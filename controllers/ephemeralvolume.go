@@ -62,8 +62,7 @@ func (x *ephemeralVolumes) reconcile(ctx context.Context, t *Turn) error {
 		if err := x.claim(ctx, t, pod, v); inGoingNamespace(err) {
 			return nil
 		} else if err != nil {
-			t.Event(pod, corev1.EventTypeWarning, "FailedBinding", "ephemeral volume %s: %v", v.Name, err)
-			return reported(fmt.Errorf("ephemeral volume %s: %w", v.Name, err))
+			return t.Failed(pod, err, "FailedBinding", "ephemeral volume %s: %v", v.Name, err)
 		}
 	}
 	return nil

@@ -88,7 +88,7 @@ func planNamingClaim(v *claimView) claimStep {
 	if metav1.HasAnnotation(v.claim.ObjectMeta, storagevolume.AnnBoundByController) {
 		// Somebody has taken away the annotation that the binding was completed.
 		step.phase = ""
-		step.err = reported(fmt.Errorf("invalid binding of claim %q to volume %q: volume already claimed by %q", KeyOf(v.claim), v.named.Name, claimRefKey(v.named)))
+		step.err = &known{fmt.Errorf("invalid binding of claim %q to volume %q: volume already claimed by %q", KeyOf(v.claim), v.named.Name, claimRefKey(v.named))}
 	}
 	return step
 }

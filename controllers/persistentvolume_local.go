@@ -92,8 +92,7 @@ func (x *localVolumes) provision(ctx context.Context, t *Turn) error {
 		if apierrors.IsAlreadyExists(err) {
 			return nil
 		}
-		t.Event(claim, corev1.EventTypeWarning, "ProvisioningFailed", "Error creating provisioned PV object for claim %s: %v", t.Key, err)
-		return reported(err)
+		return t.Failed(claim, err, "ProvisioningFailed", "Error creating provisioned PV object for claim %s: %v", t.Key, err)
 	}
 	t.Event(claim, corev1.EventTypeNormal, "ProvisioningSucceeded", "Successfully provisioned volume %s", volume.Name)
 	return nil
@@ -157,8 +156,7 @@ func (x *localVolumes) remove(ctx context.Context, t *Turn) error {
 	}
 	// By its name: nobody gets another folder removed by writing its path into a volume.
 	if err := os.RemoveAll(filepath.Join(x.folder, filepath.Base(volume.Name))); err != nil {
-		t.Event(volume, corev1.EventTypeWarning, "VolumeFailedDelete", "%v", err)
-		return reported(err)
+		return t.Failed(volume, err, "VolumeFailedDelete", "%v", err)
 	}
 	client := t.Client.CoreV1().PersistentVolumes()
 	switch {

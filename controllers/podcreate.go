@@ -69,9 +69,9 @@ func createPod(ctx context.Context, t *Turn, owner runtime.Object, p *corev1.Pod
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return nil
 	default:
-		t.Event(owner, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+		return t.Failed(owner, err, "FailedCreate", "Error creating: %v", err)
 	}
-	return err
+	return nil
 }
 
 // deletePods deletes all of them at once.
@@ -79,8 +79,7 @@ func deletePods(ctx context.Context, t *Turn, owner runtime.Object, pods []*core
 	return eachOf(len(pods), func(i int) error {
 		err := Delete(ctx, t, t.Client.CoreV1().Pods(pods[i].Namespace), pods[i], metav1.DeleteOptions{})
 		if err != nil {
-			t.Event(owner, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
-			return fmt.Errorf("unable to delete pods: %w", err)
+			return fmt.Errorf("unable to delete pods: %w", t.Failed(owner, err, "FailedDelete", "Error deleting: %v", err))
 		}
 		t.Event(owner, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %v", pods[i].Name)
 		return nil

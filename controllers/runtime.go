@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -88,6 +89,16 @@ func (t *Turn) Wake(k Key) { t.loop.queue.Add(k) }
 // Event tells people what happened to an object.
 func (t *Turn) Event(of runtime.Object, kind, reason, format string, args ...any) {
 	t.loop.events.Eventf(of, kind, reason, format, args...)
+}
+
+// Failed tells people of an error that keeps an object from being as it should, and returns it as one that they know of:
+// the log need not repeat it at each turn. Nothing has failed if the work is merely to end.
+func (t *Turn) Failed(of runtime.Object, err error, reason, format string, args ...any) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	t.Event(of, corev1.EventTypeWarning, reason, format, args...)
+	return &known{err}
 }
 
 // loop runs one controller: a queue of keys and the workers that take from it.
@@ -247,12 +258,10 @@ func (x *loop) reconcile(ctx context.Context, t *Turn) (err error) {
 	return x.Reconcile(ctx, t)
 }
 
-// reported is an error that people know of by an event about the object that it keeps from being as it should.
-func reported(err error) error { return &reportedError{err} }
+// known is an error that people know of by an event.
+type known struct{ error }
 
-type reportedError struct{ error }
-
-func (r *reportedError) Unwrap() error { return r.error }
+func (k *known) Unwrap() error { return k.error }
 
 type panicked struct {
 	what  any
@@ -268,7 +277,7 @@ func severity(err error) slog.Level {
 		return slog.LevelError
 	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err), apierrors.IsNotFound(err), apierrors.HasStatusCause(err, "NamespaceTerminating"):
 		return slog.LevelDebug
-	case errors.Is(err, errOwnerUnseen), errors.Is(err, errNoSuchKind), errors.As(err, new(*reportedError)):
+	case errors.Is(err, errOwnerUnseen), errors.Is(err, errNoSuchKind), errors.Is(err, context.Canceled), errors.As(err, new(*known)):
 		return slog.LevelDebug
 	}
 	return slog.LevelWarn

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -172,7 +171,7 @@ func (x *serviceCIDRs) tell(ctx context.Context, t *Turn, c *networkingv1.Servic
 		applynetworking.ServiceCIDRStatus().WithConditions(applymeta.Condition().WithType(networkingv1.ServiceCIDRConditionReady).
 			WithStatus(is.Status).WithReason(is.Reason).WithMessage(is.Message).WithLastTransitionTime(metav1.NewTime(t.Now)))))
 	if err != nil && is.Status == metav1.ConditionTrue {
-		t.Event(c, corev1.EventTypeWarning, "KubernetesServiceCIDRError", "The ServiceCIDR Status can not be set to Ready=True")
+		return t.Failed(c, err, "KubernetesServiceCIDRError", "The ServiceCIDR Status can not be set to Ready=True")
 	}
 	return err
 }

@@ -227,8 +227,7 @@ func (x *statefulSets) do(ctx context.Context, t *Turn, set *appsv1.StatefulSet,
 		return x.create(ctx, t, set, s.pod)
 	case setDeletes:
 		err := Delete(ctx, t, t.Client.CoreV1().Pods(t.Namespace), s.pod, metav1.DeleteOptions{})
-		tellSet(t, set, "Delete", s.pod, err)
-		return err
+		return tellSet(t, set, "Delete", s.pod, err)
 	case setClaims:
 		if err := x.createClaims(ctx, t, set, s.pod); err != nil {
 			return err
@@ -254,8 +253,7 @@ func (x *statefulSets) create(ctx context.Context, t *Turn, set *appsv1.Stateful
 	case apierrors.IsAlreadyExists(err):
 		return err
 	}
-	tellSet(t, set, "Create", p, err)
-	return err
+	return tellSet(t, set, "Create", p, err)
 }
 
 // tend puts right what makes a pod a member of the set.
@@ -276,15 +274,14 @@ func (x *statefulSets) tend(ctx context.Context, t *Turn, set *appsv1.StatefulSe
 	if err == nil {
 		_, err = Update(ctx, t, t.Client.CoreV1().Pods(t.Namespace), changed)
 	}
-	tellSet(t, set, "Update", p, err)
-	return err
+	return tellSet(t, set, "Update", p, err)
 }
 
 // tellSet tells of what was done to a pod, or could not be.
-func tellSet(t *Turn, set *appsv1.StatefulSet, verb string, p *corev1.Pod, err error) {
+func tellSet(t *Turn, set *appsv1.StatefulSet, verb string, p *corev1.Pod, err error) error {
 	if err != nil {
-		t.Event(set, corev1.EventTypeWarning, "Failed"+verb, "%s Pod %s in StatefulSet %s failed error: %s", verb, p.Name, set.Name, err)
-		return
+		return t.Failed(set, err, "Failed"+verb, "%s Pod %s in StatefulSet %s failed error: %s", verb, p.Name, set.Name, err)
 	}
 	t.Event(set, corev1.EventTypeNormal, "Successful"+verb, "%s Pod %s in StatefulSet %s successful", verb, p.Name, set.Name)
+	return nil
 }

@@ -83,7 +83,7 @@ func (x *statefulSets) createClaims(ctx context.Context, t *Turn, set *appsv1.St
 			t.Event(set, corev1.EventTypeNormal, "SuccessfulCreate", "Create Claim %s Pod %s in StatefulSet %s success", wanted.Name, p.Name, set.Name)
 			continue
 		case !apierrors.IsAlreadyExists(err):
-			t.Event(set, corev1.EventTypeWarning, "FailedCreate", "Create Claim %s for Pod %s in StatefulSet %s failed error: %s", wanted.Name, p.Name, set.Name, err)
+			err = t.Failed(set, err, "FailedCreate", "Create Claim %s for Pod %s in StatefulSet %s failed error: %s", wanted.Name, p.Name, set.Name, err)
 		}
 		errs = append(errs, fmt.Errorf("failed to create PVC %s: %w", wanted.Name, err))
 	}
