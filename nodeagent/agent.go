@@ -11,12 +11,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
+	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 )
 
 // Config is what an agent is given.
@@ -26,6 +30,7 @@ type Config struct {
 	Client  kubernetes.Interface
 	Runtime Runtime
 	Prober  Prober
+	Hooks   Hooks
 	Logs    Logs
 	// Events makes the recorder of a node.
 	Events func(node string) record.EventRecorder
@@ -56,6 +61,8 @@ type Agent struct {
 	away        sync.Map // nodes that were deleted, and will return
 	pulled      sync.Map // nodes that have images of which their status does not tell
 	voices      chan struct{}
+	library     *library
+	services    corelisters.ServiceLister
 	adopted     map[string]string // sandboxes from before, by pod UID
 	life        context.Context   // of Run: what outlasts the round of a pod ends with it
 }
@@ -65,7 +72,8 @@ const voices = 32
 
 // New makes an agent. Nothing happens before Run.
 func New(c Config) *Agent {
-	a := &Agent{Config: c, recorders: map[string]record.EventRecorder{}, voices: make(chan struct{}, voices)}
+	a := &Agent{Config: c, recorders: map[string]record.EventRecorder{}, voices: make(chan struct{}, voices),
+		library: newLibrary(c.Client)}
 	a.desk.pods, a.desk.used = map[types.UID]*work{}, map[string]load{}
 	for _, node := range c.Nodes {
 		a.recorders[node] = c.Events(node)
@@ -112,20 +120,15 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 
 // watch takes in the pods of the nodes, and what becomes of the nodes, until ctx ends.
 func (a *Agent) watch(ctx context.Context) error {
-	if a.Informers != nil {
-		return a.watchAt(ctx, a.Informers.Core().V1().Pods().Informer(), a.Informers.Core().V1().Nodes().Informer(), func() {
-			a.Informers.Start(ctx.Done())
-			<-ctx.Done()
-		})
+	if f := a.Informers; f != nil {
+		return a.watchAt(ctx, f.Core().V1().Pods().Informer(), f.Core().V1().Nodes().Informer(), f.Core().V1().Services(), f)
 	}
 	pods, nodes := a.ownInformers("spec.nodeName", trimmed), a.ownInformers("metadata.name", nameOnly)
-	return a.watchAt(ctx, pods.Core().V1().Pods().Informer(), nodes.Core().V1().Nodes().Informer(), func() {
-		pods.Start(ctx.Done())
-		nodes.Start(ctx.Done())
-		<-ctx.Done()
-		pods.Shutdown()
-		nodes.Shutdown()
-	})
+	services := informers.NewSharedInformerFactoryWithOptions(a.Client, 0, informers.WithTransform(trimmed))
+	for _, f := range []informers.SharedInformerFactory{pods, nodes, services} {
+		defer f.Shutdown()
+	}
+	return a.watchAt(ctx, pods.Core().V1().Pods().Informer(), nodes.Core().V1().Nodes().Informer(), services.Core().V1().Services(), services, nodes, pods)
 }
 
 // ownInformers ask for objects whose field names the node. The rights of a node reach as far as itself and its own pods, so
@@ -155,8 +158,22 @@ func nameOnly(o any) (any, error) {
 	return o, nil
 }
 
-// watchAt hands on what informers tell for as long as run does.
-func (a *Agent) watchAt(ctx context.Context, pods, nodes cache.SharedIndexInformer, run func()) error {
+// watchAt starts informers, and hands on what they tell until ctx ends. Services are there before the first pod is: a pod
+// that starts is to know them.
+func (a *Agent) watchAt(ctx context.Context, pods, nodes cache.SharedIndexInformer, services coreinformers.ServiceInformer, start ...informers.SharedInformerFactory) error {
+	remove, err := a.followNodes(ctx, nodes)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	a.services = services.Lister()
+	synced := services.Informer().HasSynced
+	for _, f := range start {
+		f.Start(ctx.Done())
+	}
+	if !cache.WaitForCacheSync(ctx.Done(), synced) {
+		return nil
+	}
 	told := func(o any, gone bool) {
 		if last, unknown := o.(cache.DeletedFinalStateUnknown); unknown {
 			o = last.Obj
@@ -174,11 +191,20 @@ func (a *Agent) watchAt(ctx context.Context, pods, nodes cache.SharedIndexInform
 		return err
 	}
 	defer pods.RemoveEventHandler(handle)
-	remove, err := a.followNodes(ctx, nodes)
-	if err != nil {
-		return err
-	}
-	defer remove()
-	run()
+	<-ctx.Done()
 	return nil
+}
+
+// servicesOf are the Services of which a pod is told.
+func (a *Agent) servicesOf(p *corev1.Pod) []*corev1.Service {
+	var list []*corev1.Service
+	if ptr.Deref(p.Spec.EnableServiceLinks, true) {
+		list, _ = a.services.Services(p.Namespace).List(labels.Everything()) // a lister has no errors
+	}
+	if p.Namespace != metav1.NamespaceDefault || len(list) == 0 {
+		if s, err := a.services.Services(metav1.NamespaceDefault).Get("kubernetes"); err == nil {
+			list = append(list, s)
+		}
+	}
+	return list
 }

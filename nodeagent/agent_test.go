@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -25,18 +26,27 @@ type workshop struct {
 }
 
 // turned is a clock that the test turns. What it sets off runs beside it, as with a real one.
-type turned struct{ *clocktesting.FakeClock }
+type turned struct {
+	*clocktesting.FakeClock
+	waits *sync.Map // for how long somebody has wanted to wait
+}
 
 func (c turned) AfterFunc(d time.Duration, f func()) clock.Timer {
+	defer c.waits.Store(d, true)
 	return c.FakeClock.AfterFunc(d, func() { go f() })
+}
+
+// waited is when somebody waits, or has waited, for just as long.
+func (c turned) waited(d time.Duration) func() bool {
+	return func() bool { _, did := c.waits.Load(d); return did }
 }
 
 // newWorkshop runs an agent with a simulated runtime until the test ends.
 func newWorkshop(t *testing.T, change func(*Config), objects ...corev1.Pod) *workshop {
 	t.Helper()
-	w := &workshop{api: fake.NewClientset(), clock: turned{clocktesting.NewFakeClock(noon())}}
+	w := &workshop{api: fake.NewClientset(), clock: turned{clocktesting.NewFakeClock(noon()), &sync.Map{}}}
 	simulated := NewSimulated(w.clock, netip.MustParsePrefix("10.0.0.0/24"))
-	c := Config{Nodes: []string{"node"}, Client: w.api, Runtime: simulated, Prober: simulated, Logs: simulated,
+	c := Config{Nodes: []string{"node"}, Client: w.api, Runtime: simulated, Prober: simulated, Hooks: simulated, Logs: simulated,
 		Events: func(string) record.EventRecorder { return &record.FakeRecorder{} }, Clock: w.clock, Log: slog.New(slog.DiscardHandler),
 		Addresses: func(string) []corev1.NodeAddress {
 			return []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}

@@ -24,10 +24,16 @@ func (a *Agent) apply(ctx context.Context, w *work, s *situation, todo actions) 
 		a.holdContainer(w, s.pod, name, h)
 	}
 	if todo.sandbox {
+		if wait := a.mount(ctx, w, s.pod); !wait.IsZero() {
+			return sooner(next, wait), nil
+		}
 		if err := a.runSandbox(ctx, w, s); err != nil {
 			return next, err
 		}
-		s.seen.sandbox = &sandbox{id: w.sandbox, ready: true}
+		// What the runtime says of it: containers may want to know its address.
+		if s.seen, err = a.observe(ctx, w, s.pod); err != nil {
+			return next, err
+		}
 		todo = plan(s)
 		for _, h := range todo.hold {
 			next = sooner(next, h.until)
@@ -55,6 +61,7 @@ func (a *Agent) runSandbox(ctx context.Context, w *work, s *situation) error {
 		attempt = s.seen.sandbox.attempt + 1
 		a.podEvent(s.pod, corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
 	}
+	a.imageSecrets(ctx, s.pod)
 	id, err := a.Runtime.RunPodSandbox(ctx, sandboxConfig(s.pod, attempt), s.handler())
 	if err != nil {
 		a.podEvent(s.pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %v", err)
@@ -92,20 +99,25 @@ func (a *Agent) start(ctx context.Context, w *work, s *situation, x starting) ti
 	return problem.until
 }
 
-// retryAfter is how long a container that could not be created or started waits.
+// retryAfter is how long a container that could not be created or started waits at most.
 const retryAfter = 10 * time.Second
 
 func (a *Agent) startContainer(ctx context.Context, w *work, s *situation, x starting, image string) *trouble {
 	c := x.container
 	fail := func(reason string, err error) *trouble {
 		a.containerEvent(s.pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: %v", err)
-		return &trouble{reason: reason, message: err.Error(), until: a.Clock.Now().Add(retryAfter)}
+		wait := min(max(2*w.trouble[c.Name].wait, firstMountDelay), retryAfter)
+		return &trouble{reason: reason, message: err.Error(), until: a.Clock.Now().Add(wait), wait: wait}
+	}
+	config := containerConfig(s.pod, c, x.attempt, image)
+	if err := a.furnish(ctx, s.pod, c, s.seen.sandbox.ips, config); err != nil {
+		return fail("CreateContainerConfigError", err)
 	}
 	if r := s.seen.latest(c.Name); r != nil && r.state == runExited {
 		w.backoffs[c.Name] = w.backoffs[c.Name].next(r.finished, a.Clock.Now())
 	}
 	a.forget(ctx, w, s, c.Name)
-	id, err := a.Runtime.CreateContainer(ctx, w.sandbox, containerConfig(s.pod, c, x.attempt, image), sandboxConfig(s.pod, s.seen.sandbox.attempt))
+	id, err := a.Runtime.CreateContainer(ctx, w.sandbox, config, sandboxConfig(s.pod, s.seen.sandbox.attempt))
 	if err != nil {
 		return fail("CreateContainerError", err)
 	}
@@ -114,7 +126,7 @@ func (a *Agent) startContainer(ctx context.Context, w *work, s *situation, x sta
 		return fail("RunContainerError", err)
 	}
 	a.containerEvent(s.pod, c.Name, corev1.EventTypeNormal, "Started", "Container started")
-	return nil
+	return a.postStart(ctx, s.pod, c, id, s.graceOf(c, ""))
 }
 
 // forget removes the runs of a container but the newest, which the status tells of as the last one.
@@ -143,12 +155,14 @@ func (a *Agent) stop(w *work, pod *corev1.Pod, x stopping) {
 	}
 	w.stopping[x.run.id] = true
 	a.containerEvent(pod, x.run.name, corev1.EventTypeNormal, "Killing", "%s", x.message)
-	a.stopAside(pod, x.run.id, x.grace)
+	c := containerNamed(pod, x.run.name)
+	a.aside(pod, x.run.id, func() error { return a.kill(a.life, pod, c, x.run.id, x.grace) })
 }
 
-func (a *Agent) stopAside(pod *corev1.Pod, id string, grace int64) {
+// aside has a container stopped beside the work on its pod.
+func (a *Agent) aside(pod *corev1.Pod, id string, stop func() error) {
 	a.desk.busy.Go(func() {
-		if err := a.Runtime.StopContainer(a.life, id, grace); err != nil && a.life.Err() == nil {
+		if err := stop(); err != nil && a.life.Err() == nil {
 			a.Log.Warn("stop a container", "pod", podLabel(pod), "id", id, "err", err)
 		}
 	})
@@ -171,14 +185,19 @@ func (a *Agent) end(ctx context.Context, w *work, s *situation) error {
 	if len(first) == 0 && len(sidecars) > 0 {
 		first = sidecars[len(sidecars)-1:]
 	}
+	if w.ends.IsZero() {
+		w.ends = s.now
+	}
 	for _, r := range first {
 		grace := s.graceOf(containerNamed(s.pod, r.name), "")
 		key := fmt.Sprint(r.id, " in ", grace)
-		if w.stopping[r.id] && !w.stopping[key] {
-			a.stopAside(s.pod, r.id, grace)
+		// A sidecar has waited for others out of the same grace.
+		left := max(grace-int64(s.now.Sub(w.ends)/time.Second), min(grace, leastGrace))
+		if w.stopping[r.id] && !w.stopping[key] { // its hook has been run, or is
+			a.aside(s.pod, r.id, func() error { return a.Runtime.StopContainer(a.life, r.id, max(left, leastGrace)) })
 		}
 		w.stopping[key] = true
-		a.stop(w, s.pod, stopping{r, grace, "Stopping container " + r.name})
+		a.stop(w, s.pod, stopping{r, left, "Stopping container " + r.name})
 	}
 	if len(first) > 0 || s.seen.sandbox == nil || !s.seen.sandbox.ready {
 		return nil

@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/distribution/reference"
+	imagename "github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
 // ensureImage has a container's image on the node, as its pull policy says.
 func (a *Agent) ensureImage(ctx context.Context, w *work, pod *corev1.Pod, c *corev1.Container) (string, *trouble) {
-	named, err := reference.ParseDockerRef(c.Image)
+	named, err := imagename.ParseDockerRef(c.Image)
 	if err != nil {
 		message := fmt.Sprintf("Failed to apply default image tag %q: couldn't parse image name %q: %v", c.Image, c.Image, err)
 		a.containerEvent(pod, c.Name, corev1.EventTypeWarning, "InspectFailed", "%s", message)

@@ -23,7 +23,9 @@ import (
 //	unready-after    from when on its readiness probe fails
 //	stop-after       how long it takes to end when it is asked to; beyond its grace it is killed: 0s
 //	stop-code        with what code it ends when it is asked to: 0
-//	fail             what cannot be done with it: image, create or start
+//	post-start-after how long its postStart hook takes, and
+//	pre-stop-after   its preStop hook: 0s
+//	fail             what cannot be done with it: image, create, start, or a hook: post-start, pre-stop
 //	log              what it writes
 //
 // A container about which annotations say nothing does what its command says, as far as that is one of a few that need no
@@ -32,11 +34,11 @@ const annotationPrefix = "simulated.knarr.dev/"
 
 // script is what a simulated container does.
 type script struct {
-	startAfter, readyAfter, exitAfter, unhealthyAfter, unreadyAfter, stopAfter time.Duration
-	exits                                                                      bool
-	exitCode, stopCode                                                         int32
-	reason, message, fail                                                      string
-	log                                                                        []string
+	startAfter, readyAfter, exitAfter, unhealthyAfter, unreadyAfter, stopAfter, postStartAfter, preStopAfter time.Duration
+	exits                                                                                                    bool
+	exitCode, stopCode                                                                                       int32
+	reason, message, fail                                                                                    string
+	log                                                                                                      []string
 }
 
 // says is the value of a word for a container; empty if there is none.
@@ -51,7 +53,8 @@ func says(annotations map[string]string, word, container string) string {
 func readScript(annotations map[string]string, c *cri.ContainerConfig) (s script, err error) {
 	word := func(w string) string { return says(annotations, w, c.Metadata.Name) }
 	for w, into := range map[string]*time.Duration{"start-after": &s.startAfter, "ready-after": &s.readyAfter, "exit-after": &s.exitAfter,
-		"unhealthy-after": &s.unhealthyAfter, "unready-after": &s.unreadyAfter, "stop-after": &s.stopAfter} {
+		"unhealthy-after": &s.unhealthyAfter, "unready-after": &s.unreadyAfter, "stop-after": &s.stopAfter,
+		"post-start-after": &s.postStartAfter, "pre-stop-after": &s.preStopAfter} {
 		if text := word(w); text != "" {
 			if *into, err = time.ParseDuration(text); err != nil {
 				return s, fmt.Errorf("annotation %s%s: %w", annotationPrefix, w, err)

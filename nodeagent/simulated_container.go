@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/utils/clock"
 )
 
 // CreateContainer makes a container that does what its script says once it is started.
@@ -44,7 +45,7 @@ func (s *Simulated) StartContainer(ctx context.Context, id string) error {
 	if c.script.fail == "start" {
 		return fmt.Errorf("the annotation %sfail of the pod says that container %s cannot be started", annotationPrefix, c.status.Metadata.Name)
 	}
-	if err := s.pass(ctx, c.script.startAfter); err != nil {
+	if err := pass(ctx, s.clock, c.script.startAfter); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -57,22 +58,6 @@ func (s *Simulated) StartContainer(ctx context.Context, id string) error {
 	}
 	s.tell(c, cri.ContainerEventType_CONTAINER_STARTED_EVENT)
 	return nil
-}
-
-// pass waits for a while.
-func (s *Simulated) pass(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	done := make(chan struct{})
-	timer := s.clock.AfterFunc(d, func() { close(done) })
-	defer timer.Stop()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 func (s *Simulated) exitByItself(c *simulatedContainer) {
@@ -150,6 +135,43 @@ func (s *Simulated) RemoveContainer(_ context.Context, id string) error {
 	delete(s.containers, id)
 	c.pod.containers = slices.DeleteFunc(c.pod.containers, func(x *simulatedContainer) bool { return x == c })
 	return nil
+}
+
+// Hook takes as long as the container's script says, and fails if it says so.
+func (s *Simulated) Hook(ctx context.Context, _ *corev1.Pod, container, id string, kind HookKind, _ *corev1.LifecycleHandler) (string, error) {
+	s.mu.Lock()
+	c := s.containers[id]
+	s.mu.Unlock()
+	if c == nil {
+		return "", fmt.Errorf("container %s is unknown", id)
+	}
+	after, fails := c.script.postStartAfter, "post-start"
+	if kind == PreStop {
+		after, fails = c.script.preStopAfter, "pre-stop"
+	}
+	if err := pass(ctx, s.clock, after); err != nil {
+		return "", err
+	}
+	if c.script.fail == fails {
+		return "", fmt.Errorf("the annotation %sfail of the pod says that the hook of container %s fails", annotationPrefix, container)
+	}
+	return "", nil
+}
+
+// pass waits for a while.
+func pass(ctx context.Context, c clock.WithDelayedExecution, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	done := make(chan struct{})
+	timer := c.AfterFunc(d, func() { close(done) })
+	defer timer.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // report is the container's status, to keep.

@@ -43,6 +43,8 @@ type work struct {
 	revive   map[string]bool
 	stopping map[string]bool // by container ID: asked to stop
 	trouble  map[string]trouble
+	mounting mounting
+	ends     time.Time // since when it is being ended
 	verdict  *verdict
 	status   *corev1.PodStatus // as published last
 	retry    backoff           // of rounds that fail
@@ -53,6 +55,7 @@ type trouble struct {
 	reason, message string
 	until           time.Time // when it is tried again
 	delay           backoff   // of images
+	wait            time.Duration
 }
 
 // verdict is why the agent ends a pod.

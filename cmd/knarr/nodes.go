@@ -101,13 +101,19 @@ func admitFleet(ctx context.Context, s *server.Server) error {
 	roles := admin.RbacV1()
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: fleetName}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"nodes", "nodes/status"}, Verbs: []string{"get", "list", "watch", "create", "update", "patch"}},
+		{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"list", "watch"}},
+		{APIGroups: []string{""}, Resources: []string{"configmaps", "secrets", "persistentvolumeclaims", "persistentvolumes"}, Verbs: []string{"get"}},
 		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch", "delete"}},
 		{APIGroups: []string{""}, Resources: []string{"pods/status"}, Verbs: []string{"patch"}},
 		{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch", "update"}},
 		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}},
 		{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
 	}}
-	if _, err := roles.ClusterRoles().Create(ctx, role, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	_, err = roles.ClusterRoles().Create(ctx, role, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		_, err = roles.ClusterRoles().Update(ctx, role, metav1.UpdateOptions{})
+	}
+	if err != nil {
 		return err
 	}
 	binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: fleetName},
@@ -137,7 +143,7 @@ func runAgent(ctx context.Context, s *server.Server, c *server.Config, user regi
 	}
 	runtime := nodeagent.NewSimulated(clock.RealClock{}, pods)
 	agent := nodeagent.New(nodeagent.Config{
-		Nodes: names, Client: client, Runtime: runtime, Prober: runtime, Logs: runtime,
+		Nodes: names, Client: client, Runtime: runtime, Prober: runtime, Hooks: runtime, Logs: runtime,
 		Events: func(node string) record.EventRecorder { return told.on("kubelet", node) },
 		Clock:  clock.RealClock{}, Log: log, Addresses: simulatedAddresses(names, address), Port: listener.Addr().(*net.TCPAddr).Port,
 		Capacity: simulatedCapacity(), Version: "v" + server.Release, LeasePeriod: period,
