@@ -6,7 +6,9 @@ import (
 	"net/netip"
 	"reflect"
 	"sync"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/informers"
@@ -36,6 +38,20 @@ type Config struct {
 	SigningCertFile, SigningKeyFile string
 	// ClusterCIDRs are the ranges out of which nodes get theirs for pods, one of a family; nodes get none if there are none.
 	ClusterCIDRs []netip.Prefix
+	// ServiceRanges are not given to nodes, if they lie in ClusterCIDRs.
+	ServiceRanges []netip.Prefix
+	// NodeMaskIPv4 and NodeMaskIPv6 are the lengths of the prefixes of nodes' ranges; zero is upstream's 24 and 64.
+	NodeMaskIPv4, NodeMaskIPv6 int
+	// NodeGrace is how long a node may be silent; zero is upstream's 50 seconds.
+	NodeGrace time.Duration
+	// EndedPodsKept is how many pods that have ended stay; zero is upstream's 12,500, a negative number is all.
+	EndedPodsKept int
+	// CertificateLife is how long the certificates that are signed live at most; zero is upstream's year.
+	CertificateLife time.Duration
+	// Workers are how many keys of a controller are worked on at a time, where it is not what the table says.
+	Workers map[string]int
+	// Metrics takes counts of the queues; nil if nobody wants them.
+	Metrics prometheus.Registerer
 	// LocalVolumes is the folder, on each node, below which volumes of LocalPathProvisioner lie; none are made if it is empty.
 	LocalVolumes string
 	// Informers are shared with the other parts of the process; all are of whole resources.
@@ -49,5 +65,6 @@ type Config struct {
 
 	mu      sync.Mutex // guards the fields below
 	sources map[reflect.Type]*Source
+	metrics *metrics
 	all     *everything // nil if no controller is about everything
 }

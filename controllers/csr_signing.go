@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -26,10 +27,11 @@ type csrSigning struct {
 	// authority is where certificate and key of the cluster's authority are: they are read for each request, and so may
 	// be renewed meanwhile.
 	certificate, key string
+	longest          time.Duration // that a certificate lives
 }
 
 func csrSigningLoop(c *Config) Loop {
-	x := &csrSigning{c.Source(&certificatesv1.CertificateSigningRequest{}), c.SigningCertFile, c.SigningKeyFile}
+	x := &csrSigning{c.Source(&certificatesv1.CertificateSigningRequest{}), c.SigningCertFile, c.SigningKeyFile, cmp.Or(c.CertificateLife, certificateLife)}
 	return Loop{Watches: []Watch{{x.requests, itself}}, Reconcile: x.reconcile}
 }
 
@@ -78,11 +80,11 @@ const (
 	shortLife = 8 * time.Hour
 )
 
-// certificateSpan is for which time a certificate is issued.
-func certificateSpan(seconds *int32, now, authorityEnd time.Time) (from, to time.Time) {
-	life := certificateLife
+// certificateSpan is for which time a certificate is issued, that may live for so long at most.
+func certificateSpan(seconds *int32, longest time.Duration, now, authorityEnd time.Time) (from, to time.Time) {
+	life := longest
 	if seconds != nil {
-		life = min(max(time.Duration(*seconds)*time.Second, shortestLife), certificateLife)
+		life = min(max(time.Duration(*seconds)*time.Second, shortestLife), longest)
 	}
 	from, to = now.Add(-backdated), now.Add(life)
 	if life >= shortLife {
@@ -110,7 +112,7 @@ func (x *csrSigning) sign(asked *x509.CertificateRequest, csr *certificatesv1.Ce
 	if err != nil {
 		return nil, err
 	}
-	from, to := certificateSpan(csr.Spec.ExpirationSeconds, now, pair.Leaf.NotAfter)
+	from, to := certificateSpan(csr.Spec.ExpirationSeconds, x.longest, now, pair.Leaf.NotAfter)
 	if !from.Before(pair.Leaf.NotAfter) {
 		return nil, fmt.Errorf("refusing to sign a certificate that expired in the past: the authority's ran out at %v", pair.Leaf.NotAfter)
 	}

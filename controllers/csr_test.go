@@ -25,7 +25,7 @@ func TestForHowLongCertificatesAre(t *testing.T) {
 		"not longer than its issuer's":         {nil, noon().Add(time.Hour), -backdated, time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
-			from, to := certificateSpan(c.seconds, noon(), c.end)
+			from, to := certificateSpan(c.seconds, certificateLife, noon(), c.end)
 			if from.Sub(noon()) != c.from || to.Sub(noon()) != c.to {
 				t.Errorf("from %v to %v, want %v and %v", from.Sub(noon()), to.Sub(noon()), c.from, c.to)
 			}

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -17,8 +18,10 @@ import (
 //
 // The subtle case is the start: what nodes have already is taken before anything is given away.
 type nodeIPAM struct {
-	nodes    *Source
-	clusters []netip.Prefix
+	nodes      *Source
+	clusters   []netip.Prefix
+	services   []netip.Prefix // are not given away
+	ipv4, ipv6 int            // lengths of nodes' prefixes
 
 	mu    sync.Mutex // guards the fields below
 	ready bool       // what nodes had at the start is in taken
@@ -36,7 +39,8 @@ func nodeIPAMLoop(c *Config) Loop {
 	if len(c.ClusterCIDRs) == 0 {
 		return Loop{}
 	}
-	x := &nodeIPAM{nodes: c.Source(&corev1.Node{}), clusters: c.ClusterCIDRs, taken: map[netip.Prefix]string{}, next: make([]uint64, len(c.ClusterCIDRs))}
+	x := &nodeIPAM{nodes: c.Source(&corev1.Node{}), clusters: c.ClusterCIDRs, services: c.ServiceRanges,
+		ipv4: cmp.Or(c.NodeMaskIPv4, nodeMaskIPv4), ipv6: cmp.Or(c.NodeMaskIPv6, nodeMaskIPv6), taken: map[netip.Prefix]string{}, next: make([]uint64, len(c.ClusterCIDRs))}
 	return Loop{Watches: []Watch{{x.nodes, itself}}, Reconcile: x.reconcile}
 }
 
@@ -106,10 +110,11 @@ func (x *nodeIPAM) take(i int, cluster netip.Prefix, node string) (netip.Prefix,
 			return p, true // its patch has not been seen yet
 		}
 	}
-	count := rangesIn(cluster)
+	mask := x.mask(cluster)
+	count := rangesIn(cluster, mask)
 	for n := range count {
 		number := (x.next[i] + n) % count
-		if p := rangeOf(cluster, number); x.taken[p] == "" {
+		if p := rangeOf(cluster, mask, number); x.taken[p] == "" && !slices.ContainsFunc(x.services, p.Overlaps) {
 			x.taken[p], x.next[i] = node, number+1
 			return p, true
 		}
@@ -127,19 +132,19 @@ func (x *nodeIPAM) release(node string) {
 	}
 }
 
-func nodeMask(cluster netip.Prefix) int {
+// mask is the length of nodes' prefixes in a range of the cluster's.
+func (x *nodeIPAM) mask(cluster netip.Prefix) int {
 	if cluster.Addr().Is4() {
-		return max(nodeMaskIPv4, cluster.Bits())
+		return max(x.ipv4, cluster.Bits())
 	}
-	return max(nodeMaskIPv6, cluster.Bits())
+	return max(x.ipv6, cluster.Bits())
 }
 
 // rangesIn is how many ranges of nodes a cluster's range has; of a very large one the first 65,536 are used.
-func rangesIn(cluster netip.Prefix) uint64 { return 1 << min(nodeMask(cluster)-cluster.Bits(), 16) }
+func rangesIn(cluster netip.Prefix, mask int) uint64 { return 1 << min(mask-cluster.Bits(), 16) }
 
 // rangeOf is the range of that number.
-func rangeOf(cluster netip.Prefix, number uint64) netip.Prefix {
-	mask := nodeMask(cluster)
+func rangeOf(cluster netip.Prefix, mask int, number uint64) netip.Prefix {
 	raw := cluster.Masked().Addr().AsSlice()
 	if len(raw) == 4 {
 		binary.BigEndian.PutUint32(raw, binary.BigEndian.Uint32(raw)+uint32(number<<(32-mask)))

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -23,6 +24,7 @@ import (
 // What is heard of a node is counted from when it was heard here: clocks of nodes may be wrong.
 type nodeLifecycle struct {
 	nodes, leases, pods *Source
+	grace               time.Duration
 
 	mu    sync.Mutex // guards the fields below
 	heard map[string]heartbeat
@@ -45,7 +47,7 @@ const (
 
 func nodeLifecycleLoop(c *Config) Loop {
 	x := &nodeLifecycle{nodes: c.Source(&corev1.Node{}), leases: c.Source(&coordinationv1.Lease{}), pods: c.Source(&corev1.Pod{}),
-		heard: map[string]heartbeat{}, zones: map[string]time.Time{}}
+		grace: cmp.Or(c.NodeGrace, nodeGrace), heard: map[string]heartbeat{}, zones: map[string]time.Time{}}
 	return Loop{Watches: []Watch{{x.nodes, itself}, {x.leases, nodeOfLease}}, Reconcile: x.reconcile}
 }
 
@@ -65,7 +67,7 @@ func (x *nodeLifecycle) reconcile(ctx context.Context, t *Turn) error {
 	node := cached.(*corev1.Node)
 	// 1. How long has it been silent?
 	h := x.listen(t, node)
-	grace := nodeGrace
+	grace := x.grace
 	if nodeCondition(node, corev1.NodeReady) == nil {
 		grace = nodeStartupGrace
 	}

@@ -22,6 +22,7 @@ import (
 // A node that is missing may not have been seen yet: its pods are let be for a while, and then the API is asked for it.
 type podGarbage struct {
 	pods, nodes *Source
+	kept        int // of those that have ended; below zero, all
 
 	mu      sync.Mutex           // guards missing
 	missing map[string]time.Time // nodes that the cache has not, since it was noticed
@@ -34,7 +35,7 @@ const (
 )
 
 func podGarbageLoop(c *Config) Loop {
-	x := &podGarbage{pods: c.Source(&corev1.Pod{}), nodes: c.Source(&corev1.Node{}), missing: map[string]time.Time{}}
+	x := &podGarbage{pods: c.Source(&corev1.Pod{}), nodes: c.Source(&corev1.Node{}), kept: cmp.Or(c.EndedPodsKept, endedPodsKept), missing: map[string]time.Time{}}
 	return Loop{
 		Watches:   []Watch{{x.pods, x.neglected}, {x.nodes, x.neglectedOn}},
 		Reconcile: x.reconcile,
@@ -152,7 +153,11 @@ func (x *podGarbage) found(node string) {
 func (x *podGarbage) thinOut(ctx context.Context, t *Turn) error {
 	t.Again(podGarbageCheck)
 	pods := x.pods.all("")
-	surplus := surplusPods(pods, endedPodsKept)
+	kept := x.kept
+	if kept < 0 {
+		kept = len(pods)
+	}
+	surplus := surplusPods(pods, kept)
 	x.forgetNodes(pods)
 	return eachOf(len(surplus), func(i int) error { return failAndDelete(ctx, t, surplus[i], nil) })
 }

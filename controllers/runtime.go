@@ -129,12 +129,10 @@ const (
 const gathering = time.Second
 
 func newLoop(row Controller, l Loop, c *Config) *loop {
-	x := &loop{Loop: l, name: row.Name, workers: max(row.Workers, 1), config: c,
+	x := &loop{Loop: l, name: row.Name, workers: max(cmp.Or(c.Workers[row.Name], row.Workers), 1), config: c,
 		client: c.ClientFor(row.Account), meta: c.MetadataFor(row.Account), log: c.Log.With("controller", row.Name),
 		events: c.EventsFrom(cmp.Or(row.Teller, row.Name))}
-	x.queue = workqueue.NewTypedRateLimitingQueueWithConfig(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[Key](firstBackoff, cmp.Or(x.LastBackoff, lastBackoff)),
-		workqueue.TypedRateLimitingQueueConfig[Key]{Name: x.name, Clock: c.Clock})
+	x.queue = c.metrics.queue(x.name, c.Clock, workqueue.NewTypedItemExponentialFailureRateLimiter[Key](firstBackoff, cmp.Or(x.LastBackoff, lastBackoff)))
 	x.awaited.init(c.Clock, x.queue.Add)
 	if x.Everything != nil {
 		c.everything()
@@ -238,6 +236,7 @@ func (x *loop) next(ctx context.Context) bool {
 	case ctx.Err() != nil:
 	case err != nil:
 		x.log.Log(ctx, severity(err), "reconcile", "key", k.String(), "err", err)
+		x.config.metrics.retries.WithLabelValues(x.name).Inc()
 		x.queue.AddRateLimited(k)
 	default:
 		x.queue.Forget(k)

@@ -107,6 +107,14 @@ func Run(ctx context.Context, c *Config) error {
 	if err != nil {
 		return err
 	}
+	c.metrics = newMetrics()
+	if c.Metrics != nil {
+		for _, m := range c.metrics.collectors() {
+			if err := c.Metrics.Register(m); err != nil {
+				return err
+			}
+		}
+	}
 	var loops []*loop
 	for _, row := range rows {
 		l := row.New(c)
@@ -127,14 +135,23 @@ func Run(ctx context.Context, c *Config) error {
 	return errors.Join(errs...)
 }
 
+// CheckNames names what is wrong with a choice of controllers.
+func CheckNames(choice []string) error {
+	rows := All()
+	for _, name := range choice {
+		bare := strings.TrimPrefix(name, "-")
+		if name != "*" && !slices.ContainsFunc(rows, func(r Controller) bool { return r.Name == bare }) {
+			return fmt.Errorf("controller %q is unknown: use %s", bare, strings.Join(names(rows), ", "))
+		}
+	}
+	return nil
+}
+
 // chosen are the rows that Controllers names.
 func (c *Config) chosen() ([]Controller, error) {
 	rows := All()
-	for _, name := range c.Controllers {
-		bare := strings.TrimPrefix(name, "-")
-		if name != "*" && !slices.ContainsFunc(rows, func(r Controller) bool { return r.Name == bare }) {
-			return nil, fmt.Errorf("controller %q is unknown: use %s", bare, strings.Join(names(rows), ", "))
-		}
+	if err := CheckNames(c.Controllers); err != nil {
+		return nil, err
 	}
 	return slices.DeleteFunc(rows, func(r Controller) bool {
 		switch {

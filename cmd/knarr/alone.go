@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,100 +16,95 @@ import (
 	"github.com/knarr-dev/knarr/server"
 )
 
-// aloneOptions are what every part in a process of its own can be told.
-type aloneOptions struct {
+// alone is a part in a process of its own, against an API server that is elsewhere.
+type alone struct {
 	DataDir    string `flag:"data-dir" help:"data directory of the cluster, if it is on this machine: defaults of other flags are there"`
 	Kubeconfig string `flag:"kubeconfig" help:"how the API server is reached, and as whom (default: the part's own in the data directory)"`
+
+	part  part
+	needs needs
+	front serving
+	elect election
+	logs  logging
+}
+
+// needs are what a part needs before it can run.
+type needs interface {
+	// configure takes over what files say and no flag does, and names what is wrong.
+	configure(a *alone, flagged func(string) bool) error
+	// prepare reads what the part has to know.
+	prepare(r *outside) error
 }
 
 func controllersCommand() *cobra.Command {
-	o := defaultControllers()
-	files := controllersFiles{AsAccounts: true}
-	p := controllersPart(&o)
-	return aloneCommand(p, "Run the controllers alone, against an API server elsewhere", []any{&o, &files}, nil, func(dir string) {
-		orFile(&files.SigningCert, dir, "ca.crt", files.SigningKey == "")
-		orFile(&files.SigningKey, dir, "ca.key", files.SigningCert == "" || files.SigningCert == filepath.Join(dir, "pki", "ca.crt"))
-		orFile(&files.AccountKey, dir, "sa.key", true)
-	}, func(r *outside) (err error) {
-		if files.AsAccounts {
-			if err := r.actAsAccounts(); err != nil {
-				return err
-			}
-		}
-		o.given, err = files.read(r.config.CAData)
-		return err
-	})
+	o := &controllersAlone{controllersOptions: defaultControllers(), files: controllersFiles{AsAccounts: true}}
+	return aloneCommand(controllersPart(&o.controllersOptions), "Run the controllers alone, against an API server elsewhere", o, &o.controllersOptions, &o.files)
 }
 
 func schedulerCommand() *cobra.Command {
-	o := schedulerOptions{}
-	return aloneCommand(schedulerPart(&o), "Run the scheduler alone, against an API server elsewhere", []any{&o}, o.configure, func(string) {}, func(*outside) error { return nil })
+	o := &schedulerOptions{}
+	return aloneCommand(schedulerPart(o), "Run the scheduler alone, against an API server elsewhere", o, o)
 }
 
-// orFile names a file of the data directory's PKI where nothing else is named.
-func orFile(name *string, dir, file string, wanted bool) {
-	if path := filepath.Join(dir, "pki", file); *name == "" && wanted && exists(path) {
-		*name = path
+// controllersAlone are controllers in a process of their own.
+type controllersAlone struct {
+	controllersOptions
+	files controllersFiles
+}
+
+func (o *controllersAlone) configure(a *alone, _ func(string) bool) error {
+	o.files.fill(a.DataDir)
+	return o.check()
+}
+
+func (o *controllersAlone) prepare(r *outside) (err error) {
+	if o.files.AsAccounts {
+		if err := r.actAsAccounts(); err != nil {
+			return err
+		}
 	}
+	trusted, err := trustedBy(r.config)
+	if err != nil {
+		return err
+	}
+	o.given, err = o.files.read(trusted)
+	return err
 }
 
-// aloneCommand is the command that runs a part in a process of its own. configure, if it is not nil, takes over what a file
-// says and no flag does; complete fills in what the data directory has; prepare reads what the part needs.
-func aloneCommand(p part, short string, options []any, configure func(*aloneOptions, *serving, *election, func(string) bool) error, complete func(dataDir string), prepare func(*outside) error) *cobra.Command {
-	alone := aloneOptions{DataDir: server.DefaultConfig().DataDir}
-	front, elect, logs := defaultServing(p.port), defaultElection(), &logging{}
+// aloneCommand is the command that runs a part in a process of its own.
+func aloneCommand(p part, short string, n needs, options ...any) *cobra.Command {
+	a := &alone{DataDir: server.DefaultConfig().DataDir, part: p, needs: n, front: defaultServing(p.port), elect: defaultElection()}
 	c := &cobra.Command{
 		Use: p.name, Short: short, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			log, err := logs.logger(c.ErrOrStderr())
+			log, err := a.logs.logger(c.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			if configure != nil {
-				if err := configure(&alone, &front, &elect, c.Flags().Changed); err != nil {
-					return err
-				}
-			}
-			if err := errors.Join(elect.check(), front.check()); err != nil {
+			if err := errors.Join(n.configure(a, c.Flags().Changed), a.elect.check(), a.front.check()); err != nil {
 				return err
 			}
-			complete(alone.DataDir)
-			reach, err := alone.reach(p)
-			if err != nil {
-				return err
-			}
-			if err := prepare(reach); err != nil {
-				return err
-			}
-			return runAlone(c.Context(), p, reach, alone.DataDir, &front, &elect, shown(options...), log)
+			return a.run(c.Context(), shown(append(options, &a.front, &a.elect)...), log)
 		},
 	}
-	bindFlags(c.Flags(), &alone)
-	for _, o := range options {
+	for _, o := range append([]any{a}, append(options, &a.front, &a.elect)...) {
 		bindFlags(c.Flags(), o)
 	}
-	bindFlags(c.Flags(), &front)
-	bindFlags(c.Flags(), &elect)
-	logs.flags(c.Flags())
+	a.logs.flags(c.Flags())
 	showByTopic(c)
 	return c
 }
 
-// reach opens the kubeconfig.
-func (o *aloneOptions) reach(p part) (*outside, error) {
-	path := o.Kubeconfig
-	if path == "" {
-		path = filepath.Join(o.DataDir, p.name+".kubeconfig")
-		if !exists(path) {
-			return nil, fmt.Errorf("there is no %s: start `knarr apiserver` over the same --data-dir, or name a kubeconfig with --kubeconfig", path)
-		}
+// run runs the part until ctx ends.
+func (a *alone) run(ctx context.Context, config any, log *slog.Logger) error {
+	r, err := openOutside(cmp.Or(a.Kubeconfig, ifExists(filepath.Join(a.DataDir, a.part.name+".kubeconfig"))))
+	if err != nil {
+		return fmt.Errorf("%w (`knarr apiserver` over the same --data-dir makes a kubeconfig; --kubeconfig names another)", err)
 	}
-	return openOutside(path)
-}
-
-// runAlone runs one part until ctx ends.
-func runAlone(ctx context.Context, p part, r *outside, dataDir string, front *serving, elect *election, config any, log *slog.Logger) error {
-	identity, err := identify(dataDir, p.program)
+	if err := a.needs.prepare(r); err != nil {
+		return err
+	}
+	identity, err := identify(a.DataDir, a.part.program)
 	if err != nil {
 		return err
 	}
@@ -116,52 +112,42 @@ func runAlone(ctx context.Context, p part, r *outside, dataDir string, front *se
 	if err != nil {
 		return err
 	}
-	x, err := newStation(p, r, elect, identity, &gathering{client: client, parts: 1}, newDesk(p.program, config, front.Profiling), log)
+	x, err := newStation(a.part, r, &a.elect, identity, &gathering{client: client, parts: 1}, newDesk(a.part.program, config, a.front.Profiling), log)
 	if err != nil {
 		return err
 	}
-	if front.Port != 0 {
-		shown, authorities, err := front.open(dataDir, r.config, p.program)
-		if err != nil {
+	if a.front.Port != 0 {
+		if x.door, err = a.front.open(ctx, a.DataDir, r.config, a.part.program, log); err != nil {
 			return err
 		}
-		listener, err := front.listen()
-		if err != nil {
-			return err
-		}
-		log.Info("the part answers", "part", p.name, "url", urlOf(listener))
-		go auth.Reread(ctx, log, shown, authorities)
-		x.door = &door{*front, listener, shown, authorities}
+		log.Info("the part answers", "part", a.part.name, "url", urlOf(x.door.listener))
 	}
 	x.keep(ctx)
 	return nil
 }
 
-// open finds what a part shows to those who ask it something, and the authorities by which it knows them.
-func (s *serving) open(dataDir string, api *rest.Config, name string) (shown *auth.Certificate, authorities *auth.Bundle, err error) {
-	pki := filepath.Join(dataDir, "pki")
-	cert, key, ca := s.CertFile, s.KeyFile, s.ClientCA
-	if own := filepath.Join(pki, "parts.crt"); cert == "" && exists(own) {
-		cert, key = own, filepath.Join(pki, "parts.key")
-	}
-	if own := filepath.Join(pki, "ca.crt"); ca == "" && exists(own) {
-		ca = own
-	}
-	if cert != "" {
-		shown, err = auth.OpenCertificate(cert, key)
+// open opens a part's port, and finds what it shows to those who ask it something, and the authorities by which it knows
+// them. Changed files are taken into use until ctx ends.
+func (s *serving) open(ctx context.Context, dataDir string, api *rest.Config, name string, log *slog.Logger) (d *door, err error) {
+	d = &door{serving: *s}
+	own := func(file string) string { return ifExists(filepath.Join(dataDir, "pki", file)) }
+	if cert := cmp.Or(s.CertFile, own("parts.crt")); cert != "" {
+		d.shown, err = auth.OpenCertificate(cert, cmp.Or(s.KeyFile, own("parts.key")))
 	} else {
-		shown, err = auth.SelfSigned(name, s.BindAddress)
+		d.shown, err = auth.SelfSigned(name, s.BindAddress)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if ca == "" {
-		ca = api.CAFile
-	}
-	if ca != "" {
-		authorities, err = auth.OpenBundle(ca)
+	if ca := cmp.Or(s.ClientCA, own("ca.crt"), api.CAFile); ca != "" {
+		d.authorities, err = auth.OpenBundle(ca)
 	} else {
-		authorities, err = auth.NewBundle(api.CAData)
+		d.authorities, err = auth.NewBundle(api.CAData)
 	}
-	return shown, authorities, err
+	if err != nil {
+		return nil, err
+	}
+	go auth.Reread(ctx, log, d.shown, d.authorities)
+	d.listener, err = s.listen()
+	return d, err
 }

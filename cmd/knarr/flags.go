@@ -12,8 +12,8 @@ import (
 )
 
 // bindFlags makes a flag of every field of the configuration (a pointer to a struct) that has the tags "flag", its
-// name, and "help". A field with the tag "prefix" is a part of the configuration, whose flags' names begin so. The
-// fields' present values are the defaults.
+// name, and "help". A field with the tag "prefix" is a part of the configuration, whose flags' names begin so; one with a
+// method "flags" binds its own. The fields' present values are the defaults.
 func bindFlags(flags *pflag.FlagSet, config any) { bindFlagsBelow(flags, config, "") }
 
 func bindFlagsBelow(flags *pflag.FlagSet, config any, prefix string) {
@@ -25,6 +25,9 @@ func bindFlagsBelow(flags *pflag.FlagSet, config any, prefix string) {
 		tags, field := v.Type().Field(i).Tag, v.Field(i).Addr().Interface()
 		if more, ok := tags.Lookup("prefix"); ok {
 			bindFlagsBelow(flags, field, prefix+more)
+		}
+		if own, ok := field.(interface{ flags(*pflag.FlagSet) }); ok {
+			own.flags(flags)
 		}
 		if name := tags.Get("flag"); name != "" {
 			bindFlag(flags, field, prefix+name, tags.Get("help"))

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -53,6 +55,9 @@ type outside struct {
 
 // openOutside reads a kubeconfig.
 func openOutside(kubeconfig string) (*outside, error) {
+	if kubeconfig == "" {
+		return nil, errors.New("it is not said how to reach the API server")
+	}
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("--kubeconfig: %w", err)
@@ -69,6 +74,14 @@ func (o *outside) actAsAccounts() error {
 	}
 	o.accounts = &accountTokens{client: client, known: map[string]*accountToken{}}
 	return nil
+}
+
+// trustedBy is what a client verifies the API server with, in PEM.
+func trustedBy(c *rest.Config) ([]byte, error) {
+	if len(c.CAData) > 0 || c.CAFile == "" {
+		return c.CAData, nil
+	}
+	return os.ReadFile(c.CAFile)
 }
 
 func (o *outside) own() *rest.Config { return rest.CopyConfig(o.config) }

@@ -37,12 +37,13 @@ func readSchedulerConfig(path string) (*scheduler.Configuration, error) {
 
 // configure reads the file, and takes over what it says about the process, unless a flag says otherwise. Limits for
 // requests are not taken over: how many are too many is for the API server to see to.
-func (o *schedulerOptions) configure(alone *aloneOptions, front *serving, elect *election, flagged func(string) bool) error {
+func (o *schedulerOptions) configure(a *alone, flagged func(string) bool) error {
 	if err := o.open(); err != nil || o.ConfigFile == "" {
 		return err
 	}
-	if alone.Kubeconfig == "" {
-		alone.Kubeconfig = o.read.ClientConnection.Kubeconfig
+	elect := &a.elect
+	if a.Kubeconfig == "" {
+		a.Kubeconfig = o.read.ClientConnection.Kubeconfig
 	}
 	l := &o.read.LeaderElection
 	adopt(flagged, "leader-elect", &elect.Elect, *l.LeaderElect)
@@ -51,9 +52,11 @@ func (o *schedulerOptions) configure(alone *aloneOptions, front *serving, elect 
 	adopt(flagged, "leader-elect-retry-period", &elect.Retry, l.RetryPeriod.Duration)
 	adopt(flagged, "leader-elect-resource-name", &elect.Name, l.ResourceName)
 	adopt(flagged, "leader-elect-resource-namespace", &elect.Namespace, l.ResourceNamespace)
-	adopt(flagged, "profiling", &front.Profiling, *o.read.EnableProfiling)
+	adopt(flagged, "profiling", &a.front.Profiling, *o.read.EnableProfiling)
 	return nil
 }
+
+func (o *schedulerOptions) prepare(*outside) error { return nil }
 
 // adopt takes over what a file says for what a flag would.
 func adopt[T bool | string | time.Duration](flagged func(string) bool, flag string, into *T, value T) {

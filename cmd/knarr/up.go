@@ -32,8 +32,7 @@ func (o *upOptions) check() error {
 	if o.nodes < 0 {
 		return fmt.Errorf("--simulated-nodes=%d: use 0 or more", o.nodes)
 	}
-	_, err := o.controllers.clusterCIDRs()
-	return errors.Join(err, o.election.check(), o.scheduler.open())
+	return errors.Join(o.controllers.check(), o.election.check(), o.scheduler.open())
 }
 
 // parts are those that stand for leases, in the order in which they start, and the ports on which they answer.
@@ -46,6 +45,7 @@ func upCommand() *cobra.Command {
 	config.EnableAdmission = []string{"NodeRestriction"}                          // a cluster of one's own has no reason to trust its nodes
 	config.KubeletAddressTypes = []string{"Hostname", "InternalIP", "ExternalIP"} // simulated nodes are at their host
 	o := &upOptions{nodes: 2, controllersPort: 10257, schedulerPort: 10259, controllers: defaultControllers(), election: defaultElection()}
+	o.controllers.AllocateCIDRs = true // of --cluster-cidr, if there is one
 	c := &cobra.Command{
 		Use: "up", Short: "Start a cluster in the foreground: all parts in one process", Args: cobra.NoArgs,
 		Long: `Start a cluster in the foreground: all parts in one process. Ctrl-C stops it.
@@ -150,7 +150,11 @@ func (s *stack) end() {
 // stations makes the parts ready that stand for leases, with their ports open.
 func (o *upOptions) stations(s *server.Server, config *server.Config, log *slog.Logger) ([]*station, error) {
 	parts, ports := o.parts()
-	o.controllers.given = given{RootCA: s.RootCA(), SignToken: s.SignToken()}
+	services, err := rangesOf("--service-cluster-ip-range", config.ServiceClusterIPRange)
+	if err != nil {
+		return nil, err
+	}
+	o.controllers.given = given{RootCA: s.RootCA(), SignToken: s.SignToken(), ServiceRanges: services}
 	o.controllers.given.SigningCertFile, o.controllers.given.SigningKeyFile = s.Authority()
 	o.controllers.LocalVolumes = localVolumes(o.controllers.LocalVolumes, config.DataDir)
 	reader, err := kubernetes.NewForConfig(inside{s, parts[0].user}.own()) // the controllers may read everything
@@ -180,7 +184,7 @@ func (o *upOptions) stations(s *server.Server, config *server.Config, log *slog.
 			return nil, err
 		}
 		s.PartIsAt(p.status, urlOf(listener)+"/healthz")
-		x.door = &door{front, listener, certificate, authorities}
+		x.door = &door{serving: front, listener: listener, shown: certificate, authorities: authorities}
 	}
 	return stations, nil
 }
