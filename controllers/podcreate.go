@@ -15,7 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-var errOwnerChanged = errors.New("the owner is another by now, or is going")
+var (
+	errOwnerChanged   = errors.New("the owner is another by now, or is going")
+	errNamespaceGoing = errors.New("the namespace is going")
+)
 
 // burst is how many pods an owner gets or loses in one turn at most.
 const burst = 500
@@ -43,31 +46,35 @@ func createPods(ctx context.Context, t *Turn, owner runtime.Object, n int, make 
 }
 
 // inBatches calls do for 0 to n-1, at once in batches that double, so that what keeps one from succeeding (a quota) is not
-// asked n times. It returns how many calls succeeded, and the first error of the last batch.
+// asked n times. It returns how many calls succeeded, and the first error of the last batch. A namespace that is going ends
+// the batches without an error: there is nothing to create any more.
 func inBatches(n int, do func(i int) error) (done int, err error) {
 	for from, batch := 0, 1; from < n && err == nil; from, batch = from+batch, batch*2 {
 		batch = min(batch, n-from)
 		var failed atomic.Int32
 		err = eachOf(batch, func(i int) error {
 			err := do(from + i)
-			if err != nil {
+			if err != nil && !errors.Is(err, errNamespaceGoing) {
 				failed.Add(1)
 			}
 			return err
 		})
 		done += batch - int(failed.Load())
 	}
+	if errors.Is(err, errNamespaceGoing) {
+		err = nil
+	}
 	return done, err
 }
 
-// createPod creates a pod. In a namespace that is going nothing can be created, and nothing has to be.
+// createPod creates a pod.
 func createPod(ctx context.Context, t *Turn, owner runtime.Object, p *corev1.Pod) error {
 	made, err := Create(ctx, t, t.Client.CoreV1().Pods(p.Namespace), p)
 	switch {
 	case err == nil:
 		t.Event(owner, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", made.Name)
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return nil
+		return errNamespaceGoing
 	default:
 		return t.Failed(owner, err, "FailedCreate", "Error creating: %v", err)
 	}
