@@ -36,8 +36,10 @@ func namespaceLoop(c *Config) Loop {
 	}
 }
 
-func goingNamespace(_, now metav1.Object) []Key {
-	if now == nil || now.GetDeletionTimestamp() == nil {
+// goingNamespace is about a namespace that begins to go. What changes in it from then on is mostly what this controller says
+// of it: a turn for each change would be a look at all that is left for each count of what is left.
+func goingNamespace(old, now metav1.Object) []Key {
+	if now == nil || now.GetDeletionTimestamp() == nil || old != nil && old.GetDeletionTimestamp() != nil {
 		return nil
 	}
 	return []Key{KeyOf(now)}
