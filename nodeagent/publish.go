@@ -60,13 +60,17 @@ func statusPatch(pod *corev1.Pod, old, now *corev1.PodStatus) ([]byte, error) {
 
 // release takes a pod that is over from the API: nothing holds its name any more, save finalizers.
 func (a *Agent) release(ctx context.Context, w *work, pod *corev1.Pod) error {
+	if w.released {
+		return nil
+	}
 	if !a.say(ctx) {
 		return ctx.Err()
 	}
 	defer a.said()
 	now := int64(0)
 	err := a.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &pod.UID}})
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		w.released = true
 		return nil
 	}
 	return err

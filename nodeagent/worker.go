@@ -47,6 +47,7 @@ type work struct {
 	ends     time.Time // since when it is being ended
 	verdict  *verdict
 	status   *corev1.PodStatus // as published last
+	released bool              // taken from the API; what is there still is held by finalizers, or is seen no more in a moment
 	retry    backoff           // of rounds that fail
 }
 
