@@ -44,7 +44,7 @@ func (a Authentication) Authenticator() Authenticator {
 	headers := headersOf(StandardHeaders())
 	if a.Proxy != nil {
 		headers = headersOf(StandardHeaders(), *a.Proxy)
-		chain = append(chain, frontProxy{a.Proxy, &clientCertificate{authorities: a.Proxy.Authorities, read: proxyUser}})
+		chain = append(chain, newFrontProxy(*a.Proxy))
 	}
 	if a.Passwords != nil {
 		chain = append(chain, basic{a.Passwords})
@@ -54,7 +54,7 @@ func (a Authentication) Authenticator() Authenticator {
 	}
 	tokens := Tokens(a.Tokens) // where there are none, a token is still a credential that is wrong
 	chain = append(chain, bearer{tokens}, webSocketProtocol{tokens})
-	return named{chain, a.Anonymous, headers}
+	return &named{chain, a.Anonymous, headers}
 }
 
 // authenticators are tried in order. A wrong credential counts only if no other is right.
@@ -82,7 +82,7 @@ type named struct {
 	headers   proxyHeaders
 }
 
-func (n named) Authenticate(r *http.Request) (*registry.User, error) {
+func (n *named) Authenticate(r *http.Request) (*registry.User, error) {
 	user, err := n.next.Authenticate(r)
 	if err != nil {
 		return nil, err

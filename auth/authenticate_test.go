@@ -22,7 +22,7 @@ import (
 	"github.com/knarr-dev/knarr/registry"
 )
 
-func tokenFile(t *testing.T, content string) TokenFile {
+func tokenFile(t *testing.T, content string) *TokenFile {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tokens.csv")
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {

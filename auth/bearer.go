@@ -85,7 +85,11 @@ func (t Tokens) known(ctx context.Context, token string) (*registry.User, error)
 type bearer struct{ tokens Tokens }
 
 func (b bearer) Authenticate(r *http.Request) (*registry.User, error) {
-	scheme, rest, _ := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " ")
+	values := r.Header["Authorization"]
+	if len(values) == 0 {
+		return nil, nil
+	}
+	scheme, rest, _ := strings.Cut(strings.TrimSpace(values[0]), " ")
 	token, _, more := strings.Cut(rest, " ")
 	if !strings.EqualFold(scheme, "bearer") {
 		return nil, nil

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -69,7 +68,8 @@ func TestTokenBehindTwoSpacesIsWarnedOf(t *testing.T) {
 
 // FuzzHeaders has anything stand where tokens stand: who does not know the token is nobody, and no handler sees it.
 func FuzzHeaders(f *testing.F) {
-	tokens := TokenFile{sha256.Sum256([]byte("good")): {Name: "alice"}}
+	tokens := newTokenFile()
+	tokens.put("good", &registry.User{Name: "alice"})
 	authenticator := Authentication{Tokens: []registry.TokenAuthenticator{tokens}}.Authenticator()
 	for _, header := range []string{"Bearer good", "bearer  good", "Bearer", "Bearer \x00", "Basic Z29vZA=="} {
 		f.Add(header, bearerProtocol+"Z29vZA, x", true)

@@ -23,12 +23,12 @@ const credentialIDKey = "authentication.kubernetes.io/credential-id"
 // the authorities may change while the server runs.
 //
 // A signature takes longer to verify than most requests take to serve, so certificates found good are remembered for
-// a short while.
+// a short while: as they were parsed, which is done once for all requests of a connection.
 type clientCertificate struct {
 	authorities *Bundle
 	read        func(leaf *x509.Certificate) (*registry.User, error) // nil if it names nobody
 	mu          sync.Mutex                                           // guards good
-	good        map[[sha256.Size]byte]goodCertificate
+	good        map[*x509.Certificate]goodCertificate
 }
 
 // goodCertificate is a certificate that was verified against pool; it holds until then.
@@ -40,7 +40,7 @@ type goodCertificate struct {
 
 const (
 	rememberCertificate = time.Minute
-	maxRemembered       = 4096 // certificates; beyond, all are forgotten
+	maxRemembered       = 1024 // certificates, of some 4 kB; beyond, all are forgotten
 )
 
 func (c *clientCertificate) Authenticate(r *http.Request) (*registry.User, error) {
@@ -48,9 +48,9 @@ func (c *clientCertificate) Authenticate(r *http.Request) (*registry.User, error
 		return nil, nil
 	}
 	leaf, rest := r.TLS.PeerCertificates[0], r.TLS.PeerCertificates[1:]
-	now, pool, sum := time.Now(), c.authorities.Pool(), sha256.Sum256(leaf.Raw)
+	now, pool := time.Now(), c.authorities.Pool()
 	c.mu.Lock()
-	known, ok := c.good[sum]
+	known, ok := c.good[leaf]
 	c.mu.Unlock()
 	if ok && known.pool == pool && now.Before(known.until) {
 		return known.user, nil
@@ -69,10 +69,10 @@ func (c *clientCertificate) Authenticate(r *http.Request) (*registry.User, error
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.good == nil || len(c.good) >= maxRemembered {
-		c.good = map[[sha256.Size]byte]goodCertificate{}
+		c.good = map[*x509.Certificate]goodCertificate{}
 	}
 	user = Authenticated(user) // once, not at every request
-	c.good[sum] = goodCertificate{user, pool, until}
+	c.good[leaf] = goodCertificate{user, pool, until}
 	return user, nil
 }
 

@@ -30,8 +30,18 @@ func StandardHeaders() FrontProxy {
 
 // frontProxy reads the headers of a proxy that has shown its certificate.
 type frontProxy struct {
-	*FrontProxy
-	sender *clientCertificate
+	FrontProxy // with canonical names: every request is looked at
+	sender     *clientCertificate
+}
+
+func newFrontProxy(p FrontProxy) *frontProxy {
+	for _, names := range []*[]string{&p.UserHeaders, &p.UIDHeaders, &p.GroupHeaders} {
+		*names = slices.Clone(*names)
+		for i, name := range *names {
+			(*names)[i] = http.CanonicalHeaderKey(name)
+		}
+	}
+	return &frontProxy{p, &clientCertificate{authorities: p.Authorities, read: proxyUser}}
 }
 
 // proxyUser is the proxy itself. It may have no name, where all are allowed.
@@ -40,7 +50,7 @@ func proxyUser(leaf *x509.Certificate) (*registry.User, error) {
 }
 
 // Authenticate looks at the certificate of whoever sends a user's name in a header.
-func (p frontProxy) Authenticate(r *http.Request) (*registry.User, error) {
+func (p *frontProxy) Authenticate(r *http.Request) (*registry.User, error) {
 	name := firstHeader(r.Header, p.UserHeaders)
 	if name == "" {
 		return nil, nil
@@ -123,10 +133,11 @@ func hasPrefixFold(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
+// firstHeader is the first value of the first header that has one; names are canonical.
 func firstHeader(header http.Header, names []string) string {
 	for _, name := range names {
-		if value := header.Get(name); value != "" {
-			return value
+		if values := header[name]; len(values) > 0 && values[0] != "" {
+			return values[0]
 		}
 	}
 	return ""
@@ -134,7 +145,7 @@ func firstHeader(header http.Header, names []string) string {
 
 func allHeaders(header http.Header, names []string) (all []string) {
 	for _, name := range names {
-		for _, value := range header.Values(name) {
+		for _, value := range header[name] {
 			if value != "" {
 				all = append(all, value)
 			}

@@ -2,9 +2,10 @@ package auth
 
 import (
 	"context"
-	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/csv"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"os"
 	"strings"
@@ -12,13 +13,25 @@ import (
 	"github.com/knarr-dev/knarr/registry"
 )
 
-// TokenFile knows the tokens of a file that was read at start, by their digests: how long a look-up takes tells nothing
-// of the tokens.
-type TokenFile map[[sha256.Size]byte]*registry.User
+// TokenFile knows the tokens of a file that was read at start. They are found by a hash whose seed nobody knows, and
+// compared in constant time: how long a look-up takes tells nothing of them.
+type TokenFile struct {
+	seed  maphash.Seed
+	known map[uint64][]tokenOwner
+}
+
+type tokenOwner struct {
+	token []byte
+	user  *registry.User
+}
+
+func newTokenFile() *TokenFile {
+	return &TokenFile{seed: maphash.MakeSeed(), known: map[uint64][]tokenOwner{}}
+}
 
 // ReadTokenFile reads lines of token, user name, user UID and, optionally, groups ("a,b" in quotes), as CSV.
 // The last of several lines with one token counts.
-func ReadTokenFile(path string, log *slog.Logger) (TokenFile, error) {
+func ReadTokenFile(path string, log *slog.Logger) (*TokenFile, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -30,7 +43,7 @@ func ReadTokenFile(path string, log *slog.Logger) (TokenFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token file %s: %w", path, err)
 	}
-	tokens := TokenFile{}
+	tokens := newTokenFile()
 	for i, line := range lines {
 		if len(line) < 3 {
 			return nil, fmt.Errorf("token file %s must have at least 3 columns (token, user name, user uid), found %d", path, len(line))
@@ -39,20 +52,36 @@ func ReadTokenFile(path string, log *slog.Logger) (TokenFile, error) {
 			log.Warn("empty token ignored", "file", path, "record", i+1)
 			continue
 		}
-		digest := sha256.Sum256([]byte(line[0]))
-		if tokens[digest] != nil {
-			log.Warn("duplicate token: the later record counts", "file", path, "record", i+1)
-		}
 		user := &registry.User{Name: line[1], UID: line[2]}
 		if len(line) > 3 {
 			user.Groups = strings.Split(line[3], ",")
 		}
-		tokens[digest] = Authenticated(user) // once, not at every request
+		if tokens.put(line[0], Authenticated(user)) { // once, not at every request
+			log.Warn("duplicate token: the later record counts", "file", path, "record", i+1)
+		}
 	}
 	return tokens, nil
 }
 
+// put adds a token and reports whether it takes another's place.
+func (t *TokenFile) put(token string, user *registry.User) (replaced bool) {
+	hash := maphash.String(t.seed, token)
+	for i, one := range t.known[hash] {
+		if string(one.token) == token {
+			t.known[hash][i].user = user
+			return true
+		}
+	}
+	t.known[hash] = append(t.known[hash], tokenOwner{[]byte(token), user})
+	return false
+}
+
 // AuthenticateToken looks the token up.
-func (t TokenFile) AuthenticateToken(_ context.Context, token string, _ []string) (*registry.User, []string, error) {
-	return t[sha256.Sum256([]byte(token))], nil, nil
+func (t *TokenFile) AuthenticateToken(_ context.Context, token string, _ []string) (*registry.User, []string, error) {
+	for _, one := range t.known[maphash.String(t.seed, token)] {
+		if subtle.ConstantTimeCompare(one.token, []byte(token)) == 1 {
+			return one.user, nil, nil
+		}
+	}
+	return nil, nil, nil
 }

@@ -219,7 +219,7 @@ func (p *Policy) heldAs(h holder, yield func(held, holder) bool) bool {
 
 // Authorize allows what a rule of one of the user's roles allows, and has no opinion on anything else.
 func (p *Policy) Authorize(_ context.Context, a registry.Attributes) (registry.Decision, string, error) {
-	q := ask(a)
+	q := ask(&a)
 	lost := false
 	for one := range p.heldBy(&a.User, a.Namespace) {
 		rules := one.role.rules.Load()

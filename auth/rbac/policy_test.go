@@ -132,7 +132,7 @@ func TestRules(t *testing.T) {
 			if err != nil || (got == registry.Allow) != c.want {
 				t.Errorf("decision %v, error %v", got, err)
 			}
-			if q := ask(c.asks); matches(&c.rule, &q) != c.want {
+			if q := ask(&c.asks); matches(&c.rule, &q) != c.want {
 				t.Error("compared without the index it is otherwise")
 			}
 		})
@@ -377,7 +377,7 @@ func oneByOne(objects map[string]registry.Object, a registry.Attributes) bool {
 				continue
 			}
 			key, _ := keyOf(b.ref, b.namespace)
-			q := ask(a)
+			q := ask(&a)
 			if key == (roleKey{o.GetNamespace(), o.GetName()}) && slices.ContainsFunc(rulesOf(o), func(r rbacv1.PolicyRule) bool { return matches(&r, &q) }) {
 				return true
 			}

@@ -62,12 +62,12 @@ func newRuleSet(rules []rbacv1.PolicyRule) *ruleSet {
 
 // question is what is asked of rules, with what has to be made of it only once.
 type question struct {
-	registry.Attributes
+	*registry.Attributes
 	resource    string // with the sub-resource
 	subresource string // of any resource, as rules write it; empty if there is none
 }
 
-func ask(a registry.Attributes) question {
+func ask(a *registry.Attributes) question {
 	q := question{Attributes: a, resource: a.Resource}
 	if a.Subresource != "" {
 		q.resource, q.subresource = a.Resource+"/"+a.Subresource, "*/"+a.Subresource

@@ -36,7 +36,7 @@ func TestWhatARuleLacks(t *testing.T) {
 		"a rule for resources, of a path": {can("*", "*", "*"), path, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q := ask(c.asks)
+			q := ask(&c.asks)
 			lacks, near := compare(&c.rule, &q)
 			if near == c.far || near && lacks != c.want {
 				t.Errorf("lacks %q, near: %v", lacks, near)
