@@ -76,9 +76,13 @@ func TestPackageVariablesDoNotChange(t *testing.T) {
 }
 
 // unchanging reports whether a package variable is one that may be: an assertion about types, an embedded file, an
-// error, a compiled expression, a pool, what the linker sets, or a flag of a command that is main alone.
+// error, a compiled expression, a pool, a lock of what a process has only once, what the linker sets, or a flag of a
+// command that is main alone.
 func unchanging(file sourceFile, group *ast.GenDecl, v *ast.ValueSpec) bool {
 	if v.Names[0].Name == "_" || embedded(group) || embeddedSpec(v) {
+		return true
+	}
+	if v.Type != nil && dotted(v.Type) == "sync.Mutex" {
 		return true
 	}
 	if file.syntax.Name.Name == "main" && v.Names[0].Name == "version" {

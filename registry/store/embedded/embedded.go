@@ -88,12 +88,8 @@ func Start(c Config) (*Etcd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start etcd: %w", err)
 	}
-	server, err := embed.StartEtcd(config)
+	server, err := lead(config)
 	if err != nil {
-		return nil, fmt.Errorf("start etcd over %s: %w", c.Dir, err)
-	}
-	if err := elect(server); err != nil {
-		server.Close()
 		return nil, fmt.Errorf("start etcd over %s: %w", c.Dir, err)
 	}
 	e := &Etcd{server: server, client: v3client.New(server.Server)}
@@ -112,6 +108,24 @@ func Start(c Config) (*Etcd, error) {
 	}
 	e.keeper.start()
 	return e, nil
+}
+
+// starting is held until a member leads: allApplied sees the member that was started last.
+var starting sync.Mutex
+
+// lead starts a member and returns when it takes writes.
+func lead(config *embed.Config) (*embed.Etcd, error) {
+	starting.Lock()
+	defer starting.Unlock()
+	server, err := embed.StartEtcd(config)
+	if err != nil {
+		return nil, err
+	}
+	if err := elect(server); err != nil {
+		server.Close()
+		return nil, err
+	}
+	return server, nil
 }
 
 // elect has a member that is alone stand for election until it leads, and returns when it takes writes. By itself it would
