@@ -129,7 +129,8 @@ func (n *garbageNode) loseOwners(ctx context.Context, t *Turn, owners []types.UI
 	})
 }
 
-// unblockOwners lets the owners of an object go before it.
+// unblockOwners lets the owners of an object go before it. If it blocks none, nothing is written: a list of no references
+// would take those that there are.
 func (n *garbageNode) unblockOwners(ctx context.Context, t *Turn) error {
 	var free []any
 	for _, r := range n.owners {
@@ -137,6 +138,9 @@ func (n *garbageNode) unblockOwners(ctx context.Context, t *Turn) error {
 			r.BlockOwnerDeletion = ptr.To(false)
 			free = append(free, r)
 		}
+	}
+	if len(free) == 0 {
+		return nil
 	}
 	return n.patchOwners(ctx, t, free, func(r metav1.OwnerReference) (metav1.OwnerReference, bool) {
 		r.BlockOwnerDeletion = ptr.To(false)

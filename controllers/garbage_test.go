@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	metadatafake "k8s.io/client-go/metadata/fake"
 	"k8s.io/utils/ptr"
 )
 
@@ -94,5 +96,36 @@ func TestGarbageGraphForgets(t *testing.T) {
 	}
 	if len(g.nodes)+len(g.dependents) != 0 {
 		t.Errorf("left: %v %v", g.nodes, g.dependents)
+	}
+}
+
+// In a circle, a dependent may be told more than once to unblock its owner: it must not lose it.
+func TestUnblockingKeepsOwners(t *testing.T) {
+	scheme := metadatafake.NewTestScheme()
+	if err := metav1.AddMetaToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	pods := &Resource{Source: &Source{resource: corev1.SchemeGroupVersion.WithResource("pods")}}
+	owner := metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: "o", UID: "o", BlockOwnerDeletion: ptr.To(true)}
+	stored := &metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "d", UID: "d", OwnerReferences: []metav1.OwnerReference{owner}}}
+	client := metadatafake.NewSimpleMetadataClient(scheme, stored)
+	for range 2 {
+		live, err := client.Resource(pods.resource).Namespace("a").Get(t.Context(), "d", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := &garbageNode{Key: KeyOf(live), uid: live.UID, resource: pods, owners: live.OwnerReferences}
+		if err := n.unblockOwners(t.Context(), &Turn{Metadata: client}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live, err := client.Resource(pods.resource).Namespace("a").Get(t.Context(), "d", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner.BlockOwnerDeletion = ptr.To(false)
+	if diff := cmp.Diff([]metav1.OwnerReference{owner}, live.OwnerReferences); diff != "" {
+		t.Error(diff)
 	}
 }
