@@ -243,3 +243,7 @@ func (s *stand) serve(app string) {
 		panic(err)
 	}
 }
+
+func ownedBy(kind string) []metav1.OwnerReference {
+	return []metav1.OwnerReference{{Kind: kind, Name: "owner", Controller: new(true)}}
+}

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/version"
 	ndf "k8s.io/component-helpers/nodedeclaredfeatures"
@@ -33,3 +34,19 @@ func (*nodeDeclaredFeatures) WakenBy() Kind { return NodeAdded | NodeOther }
 func (*nodeDeclaredFeatures) Helps(e *Event, _ *Pod) bool {
 	return e.OldNode == nil || !slices.Equal(e.OldNode.Status.DeclaredFeatures, e.Node.Status.DeclaredFeatures)
 }
+
+// Facts are the features that the node does not declare.
+func (*nodeDeclaredFeatures) Facts(c *Cycle, _ Judge, n *Node) []Fact {
+	needed, err := ndf.DefaultFramework.InferForPodScheduling(&ndf.PodInfo{Spec: &c.Pod.Spec}, version.MajorMinor(1, 36))
+	if err != nil || n == nil {
+		return nil
+	}
+	match, err := ndf.DefaultFramework.MatchNode(needed, n.Node)
+	if err != nil {
+		return nil
+	}
+	return []Fact{{Text: "the node does not declare " + strings.Join(match.UnsatisfiedRequirements, ", ")}}
+}
+
+// Changes are none: what a kubelet can do is not for labels to say.
+func (*nodeDeclaredFeatures) Changes(*Cycle, Judge, *Node) []Change { return nil }

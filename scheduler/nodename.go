@@ -19,3 +19,11 @@ func (*nodeName) Filter(c *Cycle) (Judge, *Refusal) {
 
 func (*nodeName) WakenBy() Kind           { return NodeAdded }
 func (*nodeName) Helps(*Event, *Pod) bool { return true }
+
+// Facts name the node that the pod names.
+func (*nodeName) Facts(c *Cycle, _ Judge, _ *Node) []Fact {
+	return []Fact{{Text: "the pod names node " + c.Pod.Spec.NodeName}}
+}
+
+// Changes are none: a name in a pod does not change.
+func (*nodeName) Changes(*Cycle, Judge, *Node) []Change { return nil }

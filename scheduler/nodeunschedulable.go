@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -31,4 +33,21 @@ func (*nodeUnschedulable) Helps(e *Event, p *Pod) bool {
 		return toleratesUnschedulable(p)
 	}
 	return !e.Node.Spec.Unschedulable && (e.OldNode == nil || e.OldNode.Spec.Unschedulable)
+}
+
+// Facts say that the node is cordoned.
+func (*nodeUnschedulable) Facts(*Cycle, Judge, *Node) []Fact {
+	return []Fact{{Text: "cordoned (spec.unschedulable)"}}
+}
+
+// Changes are to end that, or to tolerate it.
+func (*nodeUnschedulable) Changes(_ *Cycle, _ Judge, n *Node) []Change {
+	taint := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
+	return []Change{
+		{Text: "uncordon " + n.name, Kind: "uncordon", Cost: 10, Node: func(o *corev1.Node) {
+			o.Spec.Unschedulable = false
+			o.Spec.Taints = slices.DeleteFunc(o.Spec.Taints, func(t corev1.Taint) bool { return t.Key == taint.Key })
+		}},
+		tolerating(60, taint),
+	}
 }

@@ -1,6 +1,9 @@
 package scheduler
 
 import (
+	"fmt"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -80,15 +83,7 @@ func (v *nodeVolumeLimits) fits(want attached, n *Node) bool {
 	if len(limits) == 0 {
 		return true
 	}
-	there := attached{}
-	for _, p := range n.Pods {
-		for i := range p.Spec.Volumes {
-			if claim, err := v.volumes.claimOf(p.Pod, &p.Spec.Volumes[i]); err == nil && claim != nil {
-				there.add(v.handle(claim))
-			}
-		}
-	}
-	v.collectAttachments(n.name, there)
+	there := v.there(n)
 	for driver, handles := range want {
 		limit, limited := limits[driver]
 		if !limited {
@@ -105,6 +100,20 @@ func (v *nodeVolumeLimits) fits(want attached, n *Node) bool {
 		}
 	}
 	return true
+}
+
+// there are the volumes that a node has, by its pods and by what is attached.
+func (v *nodeVolumeLimits) there(n *Node) attached {
+	there := attached{}
+	for _, p := range n.Pods {
+		for i := range p.Spec.Volumes {
+			if claim, err := v.volumes.claimOf(p.Pod, &p.Spec.Volumes[i]); err == nil && claim != nil {
+				there.add(v.handle(claim))
+			}
+		}
+	}
+	v.collectAttachments(n.name, there)
+	return there
 }
 
 // limits are how many volumes of each driver a node takes.
@@ -147,4 +156,29 @@ func (*nodeVolumeLimits) Helps(e *Event, p *Pod) bool {
 		return true
 	}
 	return e.Pod == nil || hasClaims(e.Pod.Pod)
+}
+
+// Facts are the drivers that take no more.
+func (v *nodeVolumeLimits) Facts(c *Cycle, _ Judge, n *Node) (facts []Fact) {
+	want := attached{}
+	if n == nil || v.collect(c.Pod.Pod, want) != nil {
+		return nil
+	}
+	there := v.there(n)
+	for driver, limit := range v.limits(n.name) {
+		if len(want[driver]) > 0 {
+			facts = append(facts, Fact{Text: fmt.Sprintf("driver %s: %d more volumes asked, %d of at most %d attached", driver, len(want[driver]), len(there[driver]), limit), Volume: driver})
+		}
+	}
+	return facts
+}
+
+// Changes are that a pod with volumes leaves.
+func (v *nodeVolumeLimits) Changes(_ *Cycle, _ Judge, n *Node) []Change {
+	for _, p := range slices.SortedFunc(slices.Values(n.Pods), func(a, b *Pod) int { return byImportance(b, a) }) {
+		if hasClaims(p.Pod) && mayLeave(p) {
+			return freeing(n, "a volume's place", []*Pod{p})
+		}
+	}
+	return nil
 }

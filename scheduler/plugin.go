@@ -43,6 +43,15 @@ type judging func(n *Node) *Refusal
 // Judge calls f.
 func (f judging) Judge(n *Node) *Refusal { return f(n) }
 
+// Explainer is a filter that tells what stands behind a refusal: for people who ask, never in a cycle.
+type Explainer interface {
+	// Facts are the numbers and names behind the refusal of a node by the judge that the plugin has appointed. Both are nil if
+	// it has refused all nodes at once.
+	Facts(c *Cycle, j Judge, n *Node) []Fact
+	// Changes are what would change the judge's mind about the node, by what is known of it; those preferred first.
+	Changes(c *Cycle, j Judge, n *Node) []Change
+}
+
 // Adjuster is a judge that looks at other nodes' pods too: it is told of those that come and go in thought.
 type Adjuster interface {
 	// Adjust counts a pod on a node if sign is 1, and no more if it is -1.

@@ -1,6 +1,9 @@
 package scheduler
 
 import (
+	"slices"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 )
@@ -75,4 +78,58 @@ func tolerates(tolerations []corev1.Toleration, taint *corev1.Taint) bool {
 		}
 	}
 	return false
+}
+
+// Facts are the taints that the pod does not tolerate.
+func (*taintToleration) Facts(c *Cycle, _ Judge, n *Node) (facts []Fact) {
+	for _, t := range untolerated(c.Pod, n) {
+		facts = append(facts, Fact{Text: "taint " + t.ToString() + " is not tolerated", Taint: t.ToString()})
+	}
+	return facts
+}
+
+func untolerated(p *Pod, n *Node) (taints []corev1.Taint) {
+	for i := range n.hard {
+		if !tolerates(p.Spec.Tolerations, &n.hard[i]) {
+			taints = append(taints, n.hard[i])
+		}
+	}
+	return taints
+}
+
+// Changes are to tolerate them, or that they go. Those that tell of the node's condition go by themselves.
+func (*taintToleration) Changes(c *Cycle, _ Judge, n *Node) []Change {
+	taints := untolerated(c.Pod, n)
+	var own, conditions []string
+	for _, t := range taints {
+		if strings.HasPrefix(t.Key, "node.kubernetes.io/") {
+			conditions = append(conditions, strings.TrimPrefix(t.Key, "node.kubernetes.io/"))
+		} else {
+			own = append(own, t.ToString())
+		}
+	}
+	gone := Change{Text: "remove taint " + strings.Join(own, ", ") + " from " + n.name, Kind: "taint", Cost: 30, Node: func(o *corev1.Node) {
+		o.Spec.Taints = slices.DeleteFunc(o.Spec.Taints, func(t corev1.Taint) bool { return slices.Contains(taints, t) })
+	}}
+	if len(conditions) > 0 {
+		gone.Text, gone.Kind, gone.Cost = "mend "+n.name+": it is "+strings.Join(conditions, " and "), "mend", 20
+		if len(own) > 0 {
+			gone.Text += ", and remove taint " + strings.Join(own, ", ")
+		}
+		return []Change{gone}
+	}
+	return []Change{tolerating(20, taints...), gone}
+}
+
+// tolerating is the change that a pod tolerates taints.
+func tolerating(cost int, taints ...corev1.Taint) Change {
+	var texts []string
+	for _, t := range taints {
+		texts = append(texts, t.ToString())
+	}
+	return Change{Text: "tolerate taint " + strings.Join(texts, ", "), Kind: "tolerate", Cost: cost, Pod: func(p *corev1.Pod) {
+		for _, t := range taints {
+			p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{Key: t.Key, Operator: corev1.TolerationOpEqual, Value: t.Value, Effect: t.Effect})
+		}
+	}}
 }

@@ -364,3 +364,48 @@ func (*volumeBinding) Helps(e *Event, p *Pod) bool {
 	}
 	return true
 }
+
+// Facts are the claims whose volumes the node does not reach, or that find none there.
+func (v *volumeBinding) Facts(c *Cycle, _ Judge, n *Node) (facts []Fact) {
+	if n == nil {
+		return v.unbound(c.Pod.Pod)
+	}
+	sorted, err := v.sort(c.Pod.Pod)
+	if err != nil {
+		return nil
+	}
+	for _, claim := range sorted.bound {
+		volume, err := v.volumes.volume(claim.Spec.VolumeName)
+		if err == nil {
+			err = storagevolume.CheckNodeAffinity(volume, n.Labels)
+		}
+		if err != nil {
+			facts = append(facts, Fact{Text: fmt.Sprintf("claim %s is bound to volume %s, which is not to be had here", claim.Name, claim.Spec.VolumeName), Volume: claim.Name})
+		}
+	}
+	plan, chosen := &volumePlan{}, map[string]*corev1.PersistentVolume{}
+	for _, claim := range sorted.waiting {
+		if v.planClaim(plan, claim, sorted, chosen, n) != "" {
+			facts = append(facts, Fact{Text: fmt.Sprintf("claim %s of class %q finds no volume here, and nobody makes one", claim.Name, storagevolume.GetPersistentVolumeClaimClass(claim)), Volume: claim.Name})
+		}
+	}
+	return facts
+}
+
+// unbound are the claims that have to be bound before a node is looked for.
+func (v *volumeBinding) unbound(pod *corev1.Pod) (facts []Fact) {
+	for _, name := range claims(pod) {
+		claim, err := v.volumes.claim(pod.Namespace, name)
+		switch {
+		case err != nil:
+			facts = append(facts, Fact{Text: "claim " + name + " does not exist", Volume: name})
+		case !isBound(claim):
+			class := storagevolume.GetPersistentVolumeClaimClass(claim)
+			facts = append(facts, Fact{Text: fmt.Sprintf("claim %s of class %q is not bound to a volume (%s)", name, class, claim.Status.Phase), Volume: name})
+		}
+	}
+	return facts
+}
+
+// Changes are none: where a volume can be is not for the scheduler to say.
+func (*volumeBinding) Changes(*Cycle, Judge, *Node) []Change { return nil }

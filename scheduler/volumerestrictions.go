@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -128,4 +129,58 @@ func (*volumeRestrictions) Helps(e *Event, p *Pod) bool {
 	}
 	gone := claims(e.Pod.Pod)
 	return slices.ContainsFunc(claims(p.Pod), func(name string) bool { return slices.Contains(gone, name) })
+}
+
+// Facts are the volumes that others have.
+func (v *volumeRestrictions) Facts(c *Cycle, judge Judge, n *Node) (facts []Fact) {
+	j, ok := judge.(*restrictionJudge)
+	if !ok {
+		return nil
+	}
+	for _, disk := range j.disks {
+		if pods := j.having(disk, n); len(pods) > 0 {
+			facts = append(facts, Fact{Text: "volume " + disk.Name + " is in use by " + strings.Join(podNames(pods), ", "), Volume: disk.Name})
+		}
+	}
+	for _, name := range j.claims {
+		if users := c.claiming(j.pod.Namespace, name); len(users) > 0 {
+			facts = append(facts, Fact{Text: "claim " + name + " (ReadWriteOncePod) is in use by " + strings.Join(podNames(users), ", "), Volume: name})
+		}
+	}
+	return facts
+}
+
+// having are the pods on a node that have a disk which the pod cannot share.
+func (j *restrictionJudge) having(disk *corev1.Volume, n *Node) (pods []*Pod) {
+	for _, p := range n.Pods {
+		if diskConflicts(disk, p.Pod) {
+			pods = append(pods, p)
+		}
+	}
+	return pods
+}
+
+// claiming are the pods on nodes that use a claim.
+func (c *Cluster) claiming(namespace, name string) (pods []*Pod) {
+	for _, n := range c.nodes {
+		for _, p := range n.Pods {
+			if p.Namespace == namespace && slices.Contains(claims(p.Pod), name) {
+				pods = append(pods, p)
+			}
+		}
+	}
+	return pods
+}
+
+// Changes are that the others go.
+func (v *volumeRestrictions) Changes(c *Cycle, judge Judge, n *Node) []Change {
+	j := judge.(*restrictionJudge)
+	var there []*Pod
+	for _, disk := range j.disks {
+		there = append(there, j.having(disk, n)...)
+	}
+	for _, name := range j.claims {
+		there = append(there, c.claiming(j.pod.Namespace, name)...)
+	}
+	return freeing(n, "the volume", there)
 }

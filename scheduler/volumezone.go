@@ -150,3 +150,22 @@ func (*volumeZone) Helps(e *Event, p *Pod) bool {
 	}
 	return true
 }
+
+// Facts are where the volumes are.
+func (v *volumeZone) Facts(c *Cycle, _ Judge, n *Node) (facts []Fact) {
+	if n == nil {
+		return nil
+	}
+	for _, name := range claims(c.Pod.Pod) {
+		found, _ := v.places(c.Pod.Namespace, name)
+		for _, p := range found {
+			if !isIn(n.Labels, []place{p}) {
+				facts = append(facts, Fact{Text: fmt.Sprintf("the volume of claim %s is where %s is %s; here it is %q", name, p.key, strings.Join(p.values, " or "), n.Labels[p.key]), Volume: name})
+			}
+		}
+	}
+	return facts
+}
+
+// Changes are none: volumes do not move.
+func (*volumeZone) Changes(*Cycle, Judge, *Node) []Change { return nil }

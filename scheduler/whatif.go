@@ -1,5 +1,12 @@
 package scheduler
 
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
 // whatIf is a node with pods more and pods less, in thought. The judges of the cycle are told of each change and told of
 // its opposite at the end, so that one overlay at a time costs no copy of what they have counted.
 type whatIf struct {
@@ -70,4 +77,59 @@ func (w *whatIf) undoTo(mark int) {
 		w.step(w.done[i].pod, -w.done[i].sign)
 	}
 	w.done = w.done[:mark]
+}
+
+// supposition is another world in thought: without pods, with others, and with nodes that are different. Unlike whatIf, it
+// is of all nodes at once, and judges are appointed in it. What was done is undone in the mirrored order, before the
+// scheduler's lock is given back.
+type supposition struct {
+	cluster *Cluster
+	undoing []func()
+}
+
+func (s *Scheduler) supposing() *supposition { return &supposition{cluster: s.cluster} }
+
+func (s *supposition) undo() {
+	for i := len(s.undoing) - 1; i >= 0; i-- {
+		s.undoing[i]()
+	}
+	s.undoing = nil
+}
+
+// remove takes a pod away.
+func (s *supposition) remove(uid types.UID) {
+	c := s.cluster
+	assumed := c.assumed[uid]
+	p := c.pods[uid]
+	if p == nil {
+		return
+	}
+	n := c.nodes[p.Spec.NodeName]
+	at := slices.Index(n.Pods, p)
+	c.removePod(uid)
+	s.undoing = append(s.undoing, func() {
+		c.setPod(p)
+		n := c.nodes[p.Spec.NodeName]
+		last := len(n.Pods) - 1
+		n.Pods = slices.Insert(n.Pods[:last], min(at, last), p) // where it was
+		if assumed {
+			c.assumed[uid] = true
+		}
+	})
+}
+
+// place puts a pod onto a node.
+func (s *supposition) place(p *Pod, node string) {
+	placed := p.on(node)
+	s.cluster.setPod(placed)
+	s.undoing = append(s.undoing, func() { s.cluster.removePod(placed.UID) })
+}
+
+// change makes a node different.
+func (s *supposition) change(n *Node, how func(*corev1.Node)) {
+	before := n.Node
+	other := before.DeepCopy()
+	how(other)
+	s.cluster.setNode(other)
+	s.undoing = append(s.undoing, func() { s.cluster.setNode(before) })
 }
