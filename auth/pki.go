@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -219,4 +222,19 @@ func (p *PKI) refresh() {
 			p.log.Error("after a renewal of certificates", "err", err)
 		}
 	}
+}
+
+// IssueClient keeps the certificate of a client up to date, for a process on the machine where the cluster's authority
+// is. It returns when it wants to be called again.
+func IssueClient(dir, file, name string, groups []string, now time.Time) (next time.Time, err error) {
+	path := filepath.Join(dir, "ca")
+	if _, err := os.Stat(path + ".key"); err != nil {
+		return time.Time{}, fmt.Errorf("the cluster's authority is not on this machine: %w", err)
+	}
+	issuer, err := openAuthority(path, "kubernetes")
+	if err != nil {
+		return time.Time{}, err
+	}
+	client := leaf{file: file, issuer: issuer, name: name, groups: groups, usage: x509.ExtKeyUsageClientAuth}
+	return client.renew(strings.TrimSuffix(dir, "/")+"/", now)
 }

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -40,6 +42,8 @@ type Config struct {
 	Informers informers.SharedInformerFactory
 	// Addresses are those of a node, best first.
 	Addresses func(node string) []corev1.NodeAddress
+	// Who finds out who asks something of the kubelet API; nil for nobody.
+	Who func(*http.Request) (*authenticationv1.UserInfo, error)
 	// Port is where the kubelet API listens; zero is told to nobody.
 	Port int
 	// Capacity is what each node has.

@@ -9,13 +9,14 @@ import (
 	"strconv"
 	"strings"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Handler is the kubelet API: what kubectl logs and others ask of a node through the API server. Who asks shows a
-// certificate of the cluster's authority, and the API server is asked whether that user may.
+// Handler is the kubelet API: what kubectl logs and others ask of a node through the API server. Who asks shows who it is,
+// and the API server is asked whether that user may.
 func (a *Agent) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
@@ -31,17 +32,17 @@ func (a *Agent) Handler() http.Handler {
 // guard lets those through who may.
 func (a *Agent) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		user, err := a.Who(r)
+		if user == nil || err != nil {
 			http.Error(w, "Unauthorized", http.StatusUnauthorized)
 			return
 		}
-		user := r.TLS.VerifiedChains[0][0].Subject
-		allowed, err := a.may(r, user.CommonName, user.Organization)
+		allowed, err := a.may(r, user)
 		switch {
 		case err != nil:
-			http.Error(w, fmt.Sprintf("Authorization error (user=%s): %v", user.CommonName, err), http.StatusInternalServerError)
+			http.Error(w, fmt.Sprintf("Authorization error (user=%s): %v", user.Username, err), http.StatusInternalServerError)
 		case !allowed:
-			http.Error(w, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=%v)", user.CommonName, verbOf(r), subresources(r)), http.StatusForbidden)
+			http.Error(w, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=%v)", user.Username, verbOf(r), subresources(r)), http.StatusForbidden)
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -50,13 +51,17 @@ func (a *Agent) guard(next http.Handler) http.Handler {
 
 // may asks the API server. Members of system:masters may everything: the API server itself is one, and would be asked at
 // each line of a log.
-func (a *Agent) may(r *http.Request, user string, groups []string) (bool, error) {
-	if slices.Contains(groups, "system:masters") {
+func (a *Agent) may(r *http.Request, user *authenticationv1.UserInfo) (bool, error) {
+	if slices.Contains(user.Groups, "system:masters") {
 		return true, nil
+	}
+	extra := map[string]authorizationv1.ExtraValue{}
+	for key, values := range user.Extra {
+		extra[key] = authorizationv1.ExtraValue(values)
 	}
 	for _, sub := range subresources(r) {
 		review, err := a.Client.AuthorizationV1().SubjectAccessReviews().Create(r.Context(), &authorizationv1.SubjectAccessReview{
-			Spec: authorizationv1.SubjectAccessReviewSpec{User: user, Groups: groups, ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Spec: authorizationv1.SubjectAccessReviewSpec{User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra, ResourceAttributes: &authorizationv1.ResourceAttributes{
 				Verb: verbOf(r), Resource: "nodes", Subresource: sub, Name: a.Nodes[0]}}}, metav1.CreateOptions{})
 		if err != nil || review.Status.Allowed {
 			return err == nil, err

@@ -4,20 +4,23 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
@@ -52,28 +55,45 @@ func nodeNames(n int) []string {
 	return names
 }
 
-// runNodes runs simulated nodes until ctx ends: each as an agent with the identity of its node, or, when they are many, all
+// nodeHost is where simulated nodes run: in one process with the API server, or in one of their own.
+type nodeHost struct {
+	// reach is the way to the API under the identity of a node, or of a fleet.
+	reach func(registry.User) (reach, error)
+	// admin is the way of somebody who may give a fleet its rights.
+	admin func() (*rest.Config, error)
+	// bind is what kubelet APIs listen on, and port where, if there is one of them; address is where they are reached.
+	bind, address net.IP
+	port          int
+	authorities   *auth.Bundle // of those who ask them something
+	log           *slog.Logger
+}
+
+// run runs simulated nodes until ctx ends: each as an agent with the identity of its node, or, when they are many, all
 // as one agent. ready is called when all are registered.
-func runNodes(ctx context.Context, s *server.Server, c *server.Config, n int, log *slog.Logger, ready func()) {
-	names := nodeNames(n)
-	if n > fewNodes {
-		keepRunning(ctx, "nodes", log, func(ctx context.Context) error {
-			if err := admitFleet(ctx, s); err != nil {
+func (h *nodeHost) run(ctx context.Context, names []string, ready func()) {
+	if len(names) > fewNodes {
+		keepRunning(ctx, "nodes", h.log, func(ctx context.Context) error {
+			if err := h.admitFleet(ctx); err != nil {
 				return err
 			}
-			return runAgent(ctx, s, c, fleetUser(), names, netip.MustParsePrefix("10.128.0.0/9"), fleetLeasePeriod, log, ready)
+			return h.runAgent(ctx, fleetUser(), names, netip.MustParsePrefix("10.128.0.0/9"), fleetLeasePeriod, h.port, h.log, ready)
 		})
 		return
 	}
+	port := h.port
+	if len(names) > 1 {
+		port = 0 // each finds one of its own
+	}
 	var registered, agents sync.WaitGroup
-	registered.Add(n)
-	for i, name := range names {
+	registered.Add(len(names))
+	for _, name := range names {
 		// Each has the addresses of a /20 below those of a fleet: 110 pods use few of them, and none twice in short order.
-		pods := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(64 + i/16), byte(i % 16 * 16), 0}), 20)
+		i := nodeNumber(name) - 1
+		pods := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(64 + i/16%32), byte(i % 16 * 16), 0}), 20)
 		once := sync.OnceFunc(registered.Done)
 		agents.Go(func() {
-			keepRunning(ctx, name, log, func(ctx context.Context) error {
-				return runAgent(ctx, s, c, nodeUser(name), []string{name}, pods, leasePeriod, log.With("node", name), once)
+			keepRunning(ctx, name, h.log, func(ctx context.Context) error {
+				return h.runAgent(ctx, nodeUser(name), []string{name}, pods, leasePeriod, port, h.log.With("node", name), once)
 			})
 			once()
 		})
@@ -81,6 +101,17 @@ func runNodes(ctx context.Context, s *server.Server, c *server.Config, n int, lo
 	registered.Wait()
 	ready()
 	agents.Wait()
+}
+
+// nodeNumber is that of a simulated node's name; names that were not made by nodeNames have one too.
+func nodeNumber(name string) int {
+	var n int
+	if _, err := fmt.Sscanf(name, "node-%d", &n); err == nil && n > 0 {
+		return n
+	}
+	sum := fnv.New32a()
+	sum.Write([]byte(name))
+	return 1 + int(sum.Sum32()%(1<<16))
 }
 
 func nodeUser(name string) registry.User {
@@ -93,8 +124,12 @@ const fleetName = "knarr:simulated-nodes"
 func fleetUser() registry.User { return registry.User{Name: fleetName} }
 
 // admitFleet gives the fleet's identity the rights of a node, for all nodes.
-func admitFleet(ctx context.Context, s *server.Server) error {
-	admin, err := kubernetes.NewForConfig(inside{s, registry.User{Name: "system:apiserver", Groups: []string{"system:masters"}}}.own())
+func (h *nodeHost) admitFleet(ctx context.Context) error {
+	config, err := h.admin()
+	if err != nil {
+		return err
+	}
+	admin, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
 	}
@@ -126,18 +161,22 @@ func admitFleet(ctx context.Context, s *server.Server) error {
 }
 
 // runAgent runs one agent, for one node or for many, and serves the kubelet API for it.
-func runAgent(ctx context.Context, s *server.Server, c *server.Config, user registry.User, names []string, pods netip.Prefix, period time.Duration, log *slog.Logger, ready func()) error {
-	client, err := kubernetes.NewForConfig(inside{s, user}.own())
+func (h *nodeHost) runAgent(ctx context.Context, user registry.User, names []string, pods netip.Prefix, period time.Duration, port int, log *slog.Logger, ready func()) error {
+	way, err := h.reach(user)
+	if err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(way.own())
 	if err != nil {
 		return err
 	}
 	told := newVoice(client)
 	defer told.end()
-	address, err := nodeAddress(c)
+	who, _, err := auth.Delegate(way.own(), h.authorities)
 	if err != nil {
 		return err
 	}
-	listener, err := listenKubelet(c, names[0], address)
+	listener, err := h.listen(names[0], port)
 	if err != nil {
 		return err
 	}
@@ -145,7 +184,7 @@ func runAgent(ctx context.Context, s *server.Server, c *server.Config, user regi
 	agent := nodeagent.New(nodeagent.Config{
 		Nodes: names, Client: client, Runtime: runtime, Prober: runtime, Hooks: runtime, Logs: runtime,
 		Events: func(node string) record.EventRecorder { return told.on("kubelet", node) },
-		Clock:  clock.RealClock{}, Log: log, Addresses: simulatedAddresses(names, address), Port: listener.Addr().(*net.TCPAddr).Port,
+		Clock:  clock.RealClock{}, Log: log, Addresses: simulatedAddresses(names, h.address), Who: knownBy(who), Port: listener.Addr().(*net.TCPAddr).Port,
 		Capacity: simulatedCapacity(), Version: "v" + server.Release, LeasePeriod: period,
 	})
 	web := &http.Server{Handler: agent.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
@@ -166,8 +205,7 @@ func runAgent(ctx context.Context, s *server.Server, c *server.Config, user regi
 func simulatedAddresses(nodes []string, host net.IP) func(node string) []corev1.NodeAddress {
 	internal := map[string]string{}
 	for _, name := range nodes {
-		var n int
-		fmt.Sscanf(name, "node-%d", &n) // as nodeNames makes them
+		n := nodeNumber(name)
 		internal[name] = netip.AddrFrom4([4]byte{10, byte(112 + n>>16), byte(n >> 8), byte(n)}).String()
 	}
 	return func(node string) []corev1.NodeAddress {
@@ -175,26 +213,44 @@ func simulatedAddresses(nodes []string, host net.IP) func(node string) []corev1.
 	}
 }
 
-// nodeAddress is where the simulated nodes of this process are reached: where the API server is, and nowhere else if it
-// listens on one address only.
-func nodeAddress(c *server.Config) (net.IP, error) {
-	if c.AdvertiseAddress == nil && !c.BindAddress.IsUnspecified() {
-		return c.BindAddress, nil
+// listen listens for the kubelet API, with a certificate that nobody vouches for, as a kubelet does that was given none.
+func (h *nodeHost) listen(node string, port int) (net.Listener, error) {
+	certificate, err := auth.SelfSigned(node, h.address)
+	if err != nil {
+		return nil, err
 	}
-	return c.Advertised()
+	return tls.Listen("tcp", net.JoinHostPort(h.bind.String(), strconv.Itoa(port)), &tls.Config{MinVersion: tls.VersionTLS12,
+		GetCertificate: certificate.Get, ClientAuth: tls.RequestClientCert})
 }
 
-// listenKubelet listens for the kubelet API on a free port, with a certificate that nobody vouches for, as a kubelet does
-// that was given none. Clients show one of the cluster's authority.
-func listenKubelet(c *server.Config, node string, address net.IP) (net.Listener, error) {
-	authorities, err := auth.OpenBundle(filepath.Join(c.DataDir, "pki", "ca.crt"))
-	if err != nil {
-		return nil, err
+// knownBy is an authenticator as an agent asks it: who shows nothing is nobody.
+func knownBy(who auth.Authenticator) func(*http.Request) (*authenticationv1.UserInfo, error) {
+	return func(r *http.Request) (*authenticationv1.UserInfo, error) {
+		user, err := who.Authenticate(r)
+		if user == nil || err != nil || auth.IsAnonymous(user) {
+			return nil, err
+		}
+		info := &authenticationv1.UserInfo{Username: user.Name, UID: user.UID, Groups: user.Groups, Extra: map[string]authenticationv1.ExtraValue{}}
+		for key, values := range user.Extra {
+			info.Extra[key] = values
+		}
+		return info, nil
 	}
-	certificate, err := auth.SelfSigned(node, address)
-	if err != nil {
-		return nil, err
+}
+
+// hostedBy is the host of the nodes in an API server's own process: they are where it is, and nowhere else if it listens on
+// one address only.
+func hostedBy(s *server.Server, c *server.Config, log *slog.Logger) (*nodeHost, error) {
+	_, authorities := s.Parts()
+	h := &nodeHost{bind: c.BindAddress, address: c.BindAddress, authorities: authorities, log: log,
+		reach: func(user registry.User) (reach, error) { return inside{s, user}, nil },
+		admin: func() (*rest.Config, error) {
+			return inside{s, registry.User{Name: "system:apiserver", Groups: []string{"system:masters"}}}.own(), nil
+		}}
+	if c.AdvertiseAddress == nil && !c.BindAddress.IsUnspecified() {
+		return h, nil
 	}
-	return tls.Listen("tcp", net.JoinHostPort(c.BindAddress.String(), "0"), &tls.Config{MinVersion: tls.VersionTLS12,
-		GetCertificate: certificate.Get, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: authorities.Pool()})
+	var err error
+	h.address, err = c.Advertised()
+	return h, err
 }

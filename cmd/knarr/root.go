@@ -24,6 +24,6 @@ Stock kubectl works as well: export KUBECONFIG=DATA-DIR/admin.kubeconfig.`,
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w (`%s --help` lists the flags)", err, c.CommandPath())
 	})
-	c.AddCommand(upCommand(), apiserverCommand(), controllersCommand(), schedulerCommand(), kubectlCommand(), whyCommand(), versionCommand())
+	c.AddCommand(upCommand(), apiserverCommand(), controllersCommand(), schedulerCommand(), agentCommand(), kubectlCommand(), whyCommand(), versionCommand())
 	return c
 }

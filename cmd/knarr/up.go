@@ -86,6 +86,10 @@ func runCluster(ctx context.Context, config server.Config, o *upOptions, log *sl
 	if err != nil {
 		return err
 	}
+	host, err := hostedBy(s, &config, log)
+	if err != nil {
+		return err
+	}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	up, served := make(chan struct{}), make(chan error, 1)
@@ -106,7 +110,7 @@ func runCluster(ctx context.Context, config server.Config, o *upOptions, log *sl
 	running.start(ctx, func(ctx context.Context) { offerStorage(ctx, s, log) })
 	registered := make(chan struct{})
 	running.start(ctx, func(ctx context.Context) {
-		runNodes(ctx, s, &config, o.nodes, log, sync.OnceFunc(func() { close(registered) }))
+		host.run(ctx, nodeNames(o.nodes), sync.OnceFunc(func() { close(registered) }))
 	})
 	select {
 	case <-registered:
@@ -212,13 +216,12 @@ Use it from another terminal:
   %s kubectl get namespaces     # or stock kubectl, helm and others
 
 Ctrl-C stops it; what it keeps is in %s.
-`, version, server.Release, c.LocalURL(), etcd, nodesText(nodes), kubeconfig, os.Args[0], filepath.Dir(kubeconfig))
+`, version, server.Release, c.LocalURL(), etcd, nodesText(nodeNames(nodes)), kubeconfig, os.Args[0], filepath.Dir(kubeconfig))
 }
 
 // nodesText names the simulated nodes.
-func nodesText(n int) string {
-	names := nodeNames(n)
-	switch {
+func nodesText(names []string) string {
+	switch n := len(names); {
 	case n == 0:
 		return "none"
 	case n > 3:
