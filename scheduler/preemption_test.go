@@ -145,3 +145,19 @@ func TestAnOlderNominationDoesNotReplaceTheLast(t *testing.T) {
 		}
 	}
 }
+
+// What is said about a pod that is being bound, so that others know where it will be, is not said to the scheduler itself: it
+// has put the pod on its node already.
+func TestAPodThatIsBeingBoundCountsOnce(t *testing.T) {
+	s := newStand()
+	s.cluster.setNode(nodeOf("n", func(n *corev1.Node) { n.Status.Allocatable = list("cpu=4", "memory=8Gi", "pods=2") }))
+	w := s.wait(podOf("first"))
+	if s.queue.pop() != w {
+		t.Fatal("it is not looked at")
+	}
+	s.cluster.assume(w.Pod.on("n"))
+	s.wait(podOf("first", func(p *corev1.Pod) { p.Status.NominatedNodeName = "n" }))
+	if node, message := s.decide(podOf("second")); node != "n" {
+		t.Error(message)
+	}
+}

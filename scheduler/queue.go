@@ -314,7 +314,7 @@ func (q *queue) heed(w *Waiting, before, now string) {
 		if *w.awaited == now {
 			w.awaited = nil
 		}
-	case before != now:
+	case before != now && w.state != inFlight: // one that is being bound is on its node already
 		q.promise(w, now)
 	}
 }

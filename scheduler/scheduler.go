@@ -2,10 +2,12 @@ package scheduler
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -162,7 +164,11 @@ func (s *Scheduler) newCycle(w *Waiting) *Cycle {
 // fail puts a pod back that something went wrong with, and says what.
 func (s *Scheduler) fail(ctx context.Context, w *Waiting, err error) {
 	s.metrics.attempted(resultError, w.profile.name, s.config.Clock.Now().Sub(w.looked))
-	s.config.Log.Warn("a pod is not scheduled", "pod", w.key(), "err", err)
+	level := slog.LevelWarn
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		level = slog.LevelDebug // it goes with its namespace
+	}
+	s.config.Log.Log(ctx, level, "a pod is not scheduled", "pod", w.key(), "err", err)
 	s.report(ctx, w, corev1.PodReasonSchedulerError, err.Error(), new(string))
 	s.queue.fail(w)
 }
