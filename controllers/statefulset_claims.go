@@ -82,6 +82,8 @@ func (x *statefulSets) createClaims(ctx context.Context, t *Turn, set *appsv1.St
 		case err == nil:
 			t.Event(set, corev1.EventTypeNormal, "SuccessfulCreate", "Create Claim %s Pod %s in StatefulSet %s success", wanted.Name, p.Name, set.Name)
 			continue
+		case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+			return nil // nor will the pod be created
 		case !apierrors.IsAlreadyExists(err):
 			err = t.Failed(set, err, "FailedCreate", "Create Claim %s for Pod %s in StatefulSet %s failed error: %s", wanted.Name, p.Name, set.Name, err)
 		}
