@@ -3,6 +3,7 @@
 #   make up        build, and start a cluster in the foreground
 #   make test      all tests (builds what they run)
 #   make gold      score bin/knarr against the recorded kube-apiserver
+#   make skew      run the scenario scripts by kubectl 1.32 to 1.35, too (builds them: minutes, once)
 #   make bench     measure knarr beside upstream (builds it: minutes, once); ONLY=api,scheduling,rollout,crowd,idle chooses
 #   make generate  make generated files again
 #   make lint      gofmt, go vet, staticcheck
@@ -12,7 +13,7 @@ VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo u
 STAMP      := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)
 GO         := CGO_ENABLED=0 go
 
-.PHONY: build up test bench generate lint gold clean bin/knarr bin/kubectl bin/etcd
+.PHONY: build up test skew bench generate lint gold clean bin/knarr bin/kubectl bin/etcd
 
 build: bin/knarr bin/kubectl
 
@@ -32,6 +33,9 @@ test: build bin/etcd lint
 
 gold: bin/knarr
 	go test -count=1 -timeout 20m -v -run TestGold ./test/gold
+
+skew: build
+	go run ./test/skew 1.32 1.33 1.34 1.35
 
 bench: bin/knarr bin/etcd
 	$(GO) run ./test/bench $(if $(ONLY),-parts=$(ONLY))

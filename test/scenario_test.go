@@ -28,6 +28,9 @@ func TestAdmissionScenarios(t *testing.T) {
 func runScenarios(t *testing.T, part, dir string, flags ...string) {
 	c := cluster.Start(t, part, flags...)
 	bin := filepath.Dir(cluster.Binary(t, "kubectl"))
+	if other := os.Getenv("KUBECTL"); other != "" { // of another version: see test/skew
+		bin = filepath.Dir(other) + string(os.PathListSeparator) + bin
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,
 		RequireExplicitExec: true,
