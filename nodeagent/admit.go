@@ -1,6 +1,7 @@
 package nodeagent
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -47,6 +48,43 @@ func refusal(capacity, used, wants load) *verdict {
 	return nil
 }
 
+// hostPort is a port of the node that a container takes.
+type hostPort struct {
+	ip       string
+	protocol corev1.Protocol
+	port     int32
+}
+
+// everyIP stands for all addresses of the node.
+const everyIP = "0.0.0.0"
+
+// hostPortsOf are those that a pod takes as long as it runs.
+func hostPortsOf(p *corev1.Pod) (ports []hostPort) {
+	for role, c := range containers(p) {
+		if role != sidecarRole && role != regularRole {
+			continue
+		}
+		for _, port := range c.Ports {
+			if port.HostPort > 0 {
+				ports = append(ports, hostPort{cmp.Or(port.HostIP, everyIP), cmp.Or(port.Protocol, corev1.ProtocolTCP), port.HostPort})
+			}
+		}
+	}
+	return ports
+}
+
+// portRefusal says that ports which a pod wants are taken; nil if none is.
+func portRefusal(taken map[hostPort]bool, wants []hostPort) *verdict {
+	for _, want := range wants {
+		for has := range taken {
+			if has.port == want.port && has.protocol == want.protocol && (has.ip == want.ip || has.ip == everyIP || want.ip == everyIP) {
+				return &verdict{reason: "NodePorts", refused: true, message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"}
+			}
+		}
+	}
+	return nil
+}
+
 // admit counts a pod among those of its node, or refuses it. One that was started before is not asked again. The desk is
 // locked.
 func (a *Agent) admit(w *work, pod *corev1.Pod) {
@@ -55,14 +93,23 @@ func (a *Agent) admit(w *work, pod *corev1.Pod) {
 		used = load{}
 		a.desk.used[pod.Spec.NodeName] = used
 	}
-	wants := loadOf(pod)
+	taken := a.desk.ports[pod.Spec.NodeName]
+	wants, ports := loadOf(pod), hostPortsOf(pod)
 	if pod.Status.StartTime == nil && pod.DeletionTimestamp == nil {
-		if w.verdict = refusal(amounts(a.Capacity), used, wants); w.verdict != nil {
+		w.verdict = cmp.Or(refusal(amounts(a.Capacity), used, wants), portRefusal(taken, ports))
+		if w.verdict != nil {
 			a.podEvent(pod, corev1.EventTypeWarning, w.verdict.reason, "%s", w.verdict.message)
 			return
 		}
 	}
-	w.counted = wants
+	if taken == nil && len(ports) > 0 {
+		taken = map[hostPort]bool{}
+		a.desk.ports[pod.Spec.NodeName] = taken
+	}
+	for _, port := range ports {
+		taken[port] = true
+	}
+	w.counted, w.ports = wants, ports
 	for name, n := range wants {
 		used[name] += n
 	}
@@ -73,5 +120,8 @@ func (a *Agent) leave(w *work) {
 	for name, n := range w.counted {
 		a.desk.used[w.pod.Spec.NodeName][name] -= n
 	}
-	w.counted = nil
+	for _, port := range w.ports {
+		delete(a.desk.ports[w.pod.Spec.NodeName], port)
+	}
+	w.counted, w.ports = nil, nil
 }

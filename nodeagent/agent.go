@@ -78,7 +78,7 @@ const voices = 32
 func New(c Config) *Agent {
 	a := &Agent{Config: c, recorders: map[string]record.EventRecorder{}, voices: make(chan struct{}, voices),
 		library: newLibrary(c.Client)}
-	a.desk.pods, a.desk.used = map[types.UID]*work{}, map[string]load{}
+	a.desk.pods, a.desk.used, a.desk.ports = map[types.UID]*work{}, map[string]load{}, map[string]map[hostPort]bool{}
 	for _, node := range c.Nodes {
 		a.recorders[node] = c.Events(node)
 	}

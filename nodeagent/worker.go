@@ -19,9 +19,10 @@ import (
 // A pod is worked on by one goroutine at a time, which exists while there is something to do: a pod that just runs costs
 // none. What changes meanwhile makes it go round once more.
 type desk struct {
-	mu   sync.Mutex // guards pods and used, and of each work pod, gone, dirty, busy, timer, interrupt and counted
-	pods map[types.UID]*work
-	used map[string]load // by node
+	mu    sync.Mutex // guards pods, used and ports, and of each work pod, gone, dirty, busy, timer, interrupt, counted and ports
+	pods  map[types.UID]*work
+	used  map[string]load              // by node
+	ports map[string]map[hostPort]bool // taken, by node
 	// busy are the goroutines that work.
 	busy sync.WaitGroup
 }
@@ -34,6 +35,7 @@ type work struct {
 	timer       clock.Timer
 	interrupt   context.CancelFunc // of the round that runs, for when the pod is to end
 	counted     load               // what it requests of its node
+	ports       []hostPort         // that it has taken
 
 	// ---
 	recalled []run
