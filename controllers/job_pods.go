@@ -131,7 +131,8 @@ func (x *jobs) remove(ctx context.Context, t *Turn, v *jobView, pods []*corev1.P
 	var n, ready atomic.Int32
 	err = eachOf(len(pods), func(i int) error {
 		if uncounted && isTracked(pods[i]) {
-			if err := release(ctx, t, pods[i]); err != nil {
+			// As it was read: a pod that has succeeded meanwhile is to be counted.
+			if err := release(ctx, t, pods[i], pods[i].ResourceVersion); err != nil {
 				return fmt.Errorf("removing completion finalizer: %w", err)
 			}
 		}
@@ -149,9 +150,14 @@ func (x *jobs) remove(ctx context.Context, t *Turn, v *jobView, pods []*corev1.P
 	return n.Load(), err
 }
 
-// release takes the tracking finalizer from the very pod that was read. One that is gone has none.
-func release(ctx context.Context, t *Turn, p *corev1.Pod) error {
-	patch := metadataPatch(map[string]any{"uid": p.UID, "$deleteFromPrimitiveList/finalizers": []string{batchv1.JobTrackingFinalizer}})
+// release takes the tracking finalizer from the very pod that was read; only at a revision, if that is not empty. One that is
+// gone has none.
+func release(ctx context.Context, t *Turn, p *corev1.Pod, revision string) error {
+	change := map[string]any{"uid": p.UID, "$deleteFromPrimitiveList/finalizers": []string{batchv1.JobTrackingFinalizer}}
+	if revision != "" {
+		change["resourceVersion"] = revision
+	}
+	patch := metadataPatch(change)
 	_, err := Patch[*corev1.Pod](ctx, t, t.Client.CoreV1().Pods(p.Namespace), p.Name, types.StrategicMergePatchType, patch)
 	if apierrors.IsNotFound(err) {
 		return nil
