@@ -68,6 +68,23 @@ func (m *marks) revision(s *Source, revision string) {
 	}
 }
 
+// Behind reports that the informer of a source does not know yet what the API has in the key's namespace. The key comes back when
+// it does.
+func (t *Turn) Behind(ctx context.Context, s *Source) (behind bool, err error) {
+	there, err := s.read(ctx, t.Namespace)
+	if err != nil {
+		return false, err
+	}
+	t.loop.awaited.set(t.Key, func(m *marks) {
+		m.difference(s, t.Namespace, there)
+		behind = !m.seen()
+	})
+	if behind {
+		t.Wake(t.Key)
+	}
+	return behind, nil
+}
+
 // holds reports that k has to wait still; it comes back to the queue by itself then.
 func (a *awaited) holds(ctx context.Context, k Key) bool {
 	a.mu.Lock()

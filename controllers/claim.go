@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -65,6 +66,17 @@ func ownersOrMatching(kind string, old, now metav1.Object, matching func(metav1.
 		}
 	}
 	return keys
+}
+
+// mayInherit reports whether objects in the cache match an owner's selector but belong to another of its kind and name: one that
+// was there before it and left them, perhaps, to whoever comes. The cache may not have seen yet that they are free; who is
+// new and finds too few looks into the API then (see Turn.Behind).
+func mayInherit(s *Source, owner metav1.Object, kind string, selector labels.Selector) bool {
+	return slices.ContainsFunc(s.all(owner.GetNamespace()), func(o metav1.Object) bool {
+		reference := metav1.GetControllerOfNoCopy(o)
+		return reference != nil && reference.Kind == kind && reference.Name == owner.GetName() && reference.UID != owner.GetUID() &&
+			selector.Matches(labels.Set(o.GetLabels()))
+	})
 }
 
 // selectorMatches reports whether a selector selects an object. One that is empty or broken selects nothing.

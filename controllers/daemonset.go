@@ -139,6 +139,11 @@ func (x *daemonSets) reconcile(ctx context.Context, t *Turn) error {
 	if err != nil {
 		return err
 	}
+	if ds.Status.ObservedGeneration == 0 && mayInherit(x.pods, ds, "DaemonSet", selector) {
+		if behind, err := t.Behind(ctx, x.pods); behind || err != nil {
+			return err
+		}
+	}
 	current, former, err := x.settleRevision(ctx, t, ds, revisions, pods)
 	if err != nil {
 		return fmt.Errorf("failed to construct revisions of DaemonSet: %w", err)

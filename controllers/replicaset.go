@@ -105,6 +105,11 @@ func (x *replicaSets) reconcile(ctx context.Context, t *Turn) error {
 	if err := claimPods(ctx, t, claimed, rs, reference, func(ctx context.Context) (metav1.Object, error) { return x.fresh(ctx, t) }); err != nil {
 		return err
 	}
+	if len(claimed.mine) < int(sizeOf(rs)) && rs.Status.ObservedGeneration == 0 && mayInherit(x.pods, rs, x.Kind, selector) {
+		if behind, err := t.Behind(ctx, x.pods); behind || err != nil {
+			return err
+		}
+	}
 	// 2. More of them, or fewer?
 	var problem error
 	if rs.DeletionTimestamp == nil {
