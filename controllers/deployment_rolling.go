@@ -53,10 +53,14 @@ func (o *rollout) growCurrent() bool {
 }
 
 // room is the size that the current ReplicaSet may have, which has size now: all that is wanted, but no more pods in all than
-// the surge allows.
+// the surge allows. An old one that has been told to shrink has its pods for as long as it has not said that they are gone:
+// until then there is no room. (Upstream counts on what was told, and so has a pod too many for a moment.)
 func (o *rollout) room(size int32) int32 {
 	if o.d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
 		return o.wanted()
+	}
+	if slices.ContainsFunc(o.old, isShrinking) {
+		return size
 	}
 	surge, _ := deploymentLimits(o.d)
 	free := o.wanted() + surge - sum(o.old, sizeOf) - size
@@ -64,6 +68,11 @@ func (o *rollout) room(size int32) int32 {
 		return size
 	}
 	return size + min(free, o.wanted()-size)
+}
+
+// isShrinking reports that a ReplicaSet may have more pods than it should.
+func isShrinking(rs *appsv1.ReplicaSet) bool {
+	return rs.Status.ObservedGeneration < rs.Generation || rs.Status.Replicas > sizeOf(rs)
 }
 
 // shrinkOld takes pods from the old ReplicaSets and reports whether there were any to take. Pods of the current one that are

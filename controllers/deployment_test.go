@@ -79,6 +79,7 @@ func TestDeploymentSteps(t *testing.T) {
 		d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType}
 		return d
 	}
+	shrinking := func(rs *appsv1.ReplicaSet, has int32) *appsv1.ReplicaSet { rs.Status.Replicas = has; return rs }
 	for name, c := range map[string]struct {
 		d       *appsv1.Deployment
 		sets    []*appsv1.ReplicaSet
@@ -103,6 +104,8 @@ func TestDeploymentSteps(t *testing.T) {
 			want: []string{"update sick 4 to 0", "update old 4 to 3"}},
 		"what a ReplicaSet is about to lose is not counted on": {
 			d: deploymentWith(6, "2", "1"), sets: []*appsv1.ReplicaSet{setWith("old", 1, 5, 6, 6), setWith("current", 2, 2, 2, 6)}, want: []string{"update current 2 to 3"}},
+		"what a ReplicaSet has not lost yet leaves no room": {
+			d: deploymentWith(6, "2", "1"), sets: []*appsv1.ReplicaSet{shrinking(setWith("old", 1, 5, 6, 6), 6), setWith("current", 2, 2, 2, 6)}, want: []string{"update old 5 to 3"}},
 		"nor when nothing can grow": {
 			d: deploymentWith(6, "2", "1"), sets: []*appsv1.ReplicaSet{setWith("old", 1, 3, 5, 6), setWith("current", 2, 5, 3, 6)}, want: []string{"update old 3 to 2"}},
 		"one that is too large shrinks": {
