@@ -5,6 +5,7 @@
 #   make gold      score bin/knarr against the recorded kube-apiserver
 #   make skew      run the scenario scripts by kubectl 1.32 to 1.35, too (builds them: minutes, once)
 #   make bench     measure knarr beside upstream (builds it: minutes, once); ONLY=api,scheduling,rollout,crowd,idle chooses
+#   make chaos     break what can break for 200 rounds (ROUNDS=N, SEED=N)
 #   make generate  make generated files again
 #   make lint      gofmt, go vet, staticcheck
 
@@ -13,7 +14,7 @@ VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo u
 STAMP      := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)
 GO         := CGO_ENABLED=0 go
 
-.PHONY: build up test skew bench generate lint gold clean bin/knarr bin/kubectl bin/etcd
+.PHONY: build up test skew chaos bench generate lint gold clean bin/knarr bin/kubectl bin/etcd
 
 build: bin/knarr bin/kubectl
 
@@ -39,6 +40,12 @@ skew: build
 
 bench: bin/knarr bin/etcd
 	$(GO) run ./test/bench $(if $(ONLY),-parts=$(ONLY))
+
+# A round that failed is done again by its seed.
+chaos: export ROUNDS ?= 200
+chaos: export SEED ?= 1
+chaos: bin/knarr
+	go test -count=1 -timeout 90m -v -run TestChaos ./test/chaos
 
 generate:
 	go generate ./...
