@@ -44,21 +44,45 @@ const readyAfter = 60 * time.Second
 // Start runs `knarr part` with the flags on an empty data directory and a free port, and waits until it is ready.
 func Start(t testing.TB, part string, flags ...string) *Cluster {
 	t.Helper()
-	dir := t.TempDir()
+	return start(t, t.TempDir(), part, flags...)
+}
+
+// Beside runs another part of the same cluster, on the same data directory and a port of its own.
+func (c *Cluster) Beside(part string, flags ...string) *Cluster {
+	c.t.Helper()
+	return start(c.t, c.DataDir, part, flags...)
+}
+
+// Agent runs nodes of the same cluster; it does not wait for them.
+func (c *Cluster) Agent(flags ...string) *Cluster {
+	c.t.Helper()
+	a := &Cluster{URL: c.URL, DataDir: c.DataDir, CAFile: c.CAFile, Kubeconfig: c.Kubeconfig, t: c.t,
+		args: append([]string{"agent", "--data-dir=" + c.DataDir}, flags...)}
+	a.endWithTest("agent")
+	a.Launch()
+	return a
+}
+
+func start(t testing.TB, dir, part string, flags ...string) *Cluster {
+	t.Helper()
 	port := FreePort(t)
 	c := &Cluster{
 		URL: fmt.Sprintf("https://127.0.0.1:%d", port), DataDir: dir,
 		CAFile: filepath.Join(dir, "pki", "ca.crt"), Kubeconfig: filepath.Join(dir, "admin.kubeconfig"), t: t,
 		args: append([]string{part, "--data-dir=" + dir, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port)}, flags...),
 	}
-	t.Cleanup(func() {
-		c.Stop()
-		if t.Failed() {
-			t.Logf("the log of knarr %s:\n%s", part, c.log.String())
-		}
-	})
+	c.endWithTest(part)
 	c.Restart()
 	return c
+}
+
+func (c *Cluster) endWithTest(part string) {
+	c.t.Cleanup(func() {
+		c.Stop()
+		if c.t.Failed() {
+			c.t.Logf("the log of knarr %s:\n%s", part, c.log.String())
+		}
+	})
 }
 
 // Restart starts the process again on its data directory, and waits until it is ready; it has to be stopped.
