@@ -226,7 +226,7 @@ func (s *Scheduler) explainWaiting(y *Why, w *Waiting) {
 		}
 	case parked:
 		y.Queue.Place = "unschedulable"
-		y.Summary = fmt.Sprintf("no node would do at %s; it waits for something that may change the mind of %s", counted(w.attempts, "look"), strings.Join(y.Queue.Refusers, ", "))
+		y.Summary = "no node would do; it waits for something that may change the mind of " + strings.Join(y.Queue.Refusers, ", ")
 	}
 	c := s.dryCycle(w.Pod, w.profile)
 	n, d := c.decide()
@@ -421,7 +421,9 @@ func (c *Cycle) explainRefusals(y *Why, d *Diagnosis) [][]*explained {
 	for _, way := range ways {
 		y.Refusals = append(y.Refusals, refusalOf(way))
 	}
-	slices.SortStableFunc(y.Refusals, func(a, b WhyRefusal) int { return cmp.Compare(b.Nodes, a.Nodes) })
+	slices.SortStableFunc(y.Refusals, func(a, b WhyRefusal) int {
+		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(a.Plugin, b.Plugin))
+	})
 	return ways
 }
 

@@ -107,8 +107,8 @@ NodePorts [n]: port 80/TCP is taken by default/x
 => n: free port 80/TCP on n: delete or move default/x (priority 0)
 => n: do without hostport 80/TCP`},
 		{"skew", podOf("p", a, spread(zoneKey, 1, corev1.DoNotSchedule)), nodes{nodeOf("x", zone("1")), nodeOf("y", zone("2"), allocatable("pods=0"))}, placed{"x": {podOf("o", a)}}, `
-PodTopologySpread [x]: topology.kubernetes.io/zone=1 has 1 such pod, the emptiest 0: maxSkew is 1
 NodeResourcesFit [y]: 0 pods of at most 0
+PodTopologySpread [x]: topology.kubernetes.io/zone=1 has 1 such pod, the emptiest 0: maxSkew is 1
 => x: raise maxSkew of topology.kubernetes.io/zone from 1 to 2
 => x: set whenUnsatisfiable of topology.kubernetes.io/zone to ScheduleAnyway`},
 		{"a key that is missing", podOf("p", a, spread(zoneKey, 1, corev1.DoNotSchedule)), nodes{nodeOf("x", zone("1"), allocatable("pods=0")), nodeOf("y")}, nil, `
@@ -236,7 +236,7 @@ func TestWhyOfOtherStates(t *testing.T) {
 			s.wait(p)
 			s.queue.refuse(s.queue.pop(), map[string]struct{}{"NodeResourcesFit": {}})
 			return p
-		}, whyPending, "no node would do at 1 look; it waits for something that may change the mind of NodeResourcesFit; less important pods on n make place for it, or would"},
+		}, whyPending, "no node would do; it waits for something that may change the mind of NodeResourcesFit; less important pods on n make place for it, or would"},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			s := newStand()

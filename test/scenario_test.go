@@ -3,6 +3,7 @@
 package test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -25,8 +26,20 @@ func TestAdmissionScenarios(t *testing.T) {
 	runScenarios(t, "apiserver", "testdata/admission", "--enable-admission-plugins=AlwaysPullImages,DenyServiceExternalIPs,ExtendedResourceToleration,LimitPodHardAntiAffinityTopology,NamespaceAutoProvision")
 }
 
+// TestSchedulerScenarios runs scripts about the scheduler on a cluster of their own, which no other pods and nodes disturb,
+// with a configuration.
+func TestSchedulerScenarios(t *testing.T) {
+	port := cluster.FreePort(t)
+	c := cluster.Start(t, "up", "--simulated-nodes=3", fmt.Sprint("--scheduler-secure-port=", port), "--scheduler-config=testdata/scheduler/config.yaml")
+	runScripts(t, c, "testdata/scheduler", "SCHEDULER", fmt.Sprint("https://127.0.0.1:", port))
+}
+
 func runScenarios(t *testing.T, part, dir string, flags ...string) {
-	c := cluster.Start(t, part, flags...)
+	runScripts(t, cluster.Start(t, part, flags...), dir)
+}
+
+// runScripts runs the scripts of a folder; variables are names and values.
+func runScripts(t *testing.T, c *cluster.Cluster, dir string, variables ...string) {
 	bin := filepath.Dir(cluster.Binary(t, "kubectl"))
 	if other := os.Getenv("KUBECTL"); other != "" { // of another version: see test/skew
 		bin = filepath.Dir(other) + string(os.PathListSeparator) + bin
@@ -39,6 +52,9 @@ func runScenarios(t *testing.T, part, dir string, flags ...string) {
 			namespace := "s-" + filepath.Base(e.WorkDir)[len("script-"):]
 			e.Setenv("NS", namespace)
 			e.Setenv("SERVER", c.URL)
+			for i := 0; i < len(variables); i += 2 {
+				e.Setenv(variables[i], variables[i+1])
+			}
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 			config, err := os.ReadFile(c.Kubeconfig)

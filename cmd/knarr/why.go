@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 
@@ -26,7 +27,7 @@ var errNo = errors.New("no")
 func whyCommand() *cobra.Command {
 	c := &cobra.Command{Use: "why", Short: "Say why something is as it is", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(whyCanCommand())
+	c.AddCommand(whyCanCommand(), whyPodCommand())
 	return c
 }
 
@@ -36,8 +37,7 @@ type whyCan struct {
 	subresource   string
 	allNamespaces bool
 	output        string
-	kubeconfig    string
-	context       string
+	place         place
 }
 
 func whyCanCommand() *cobra.Command {
@@ -72,8 +72,7 @@ func (w *whyCan) flags(f *pflag.FlagSet) {
 	f.StringVar(&w.subresource, "subresource", "", "sub-resource, like log or scale")
 	f.StringSliceVar(&w.question.Groups, "as-group", nil, "group that the user is in; may be repeated, and be written as --group. Those that follow from the name are added")
 	f.StringVarP(&w.output, "output", "o", "text", "text, or json for programs")
-	f.StringVar(&w.kubeconfig, "kubeconfig", "", "kubeconfig to use")
-	f.StringVar(&w.context, "context", "", "context of the kubeconfig to use")
+	w.place.flags(f)
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "group" {
 			name = "as-group"
@@ -93,7 +92,7 @@ func (w *whyCan) run(c *cobra.Command, args []string) error {
 		return err
 	}
 	var answer server.WhyCanAnswer
-	if err := post(c.Context(), config, server.WhyCanPath, w.question, &answer); err != nil {
+	if err := ask(c.Context(), config, http.MethodPost, server.WhyCanPath, w.question, &answer); err != nil {
 		return err
 	}
 	return w.show(c.OutOrStdout(), &answer)
@@ -132,28 +131,56 @@ func (w *whyCan) read(args []string) {
 
 // cluster finds the server that is asked, and the namespace if none is named.
 func (w *whyCan) cluster() (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = w.kubeconfig
-	local := server.DefaultConfig()
-	if own := local.KubeconfigPath(); w.kubeconfig == "" && isWanted(own) {
-		rules.ExplicitPath = own
-	}
-	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: w.context})
-	config, err := loaded.ClientConfig()
-	if clientcmd.IsEmptyConfig(err) {
-		return nil, errors.New("no cluster is known: start one with `knarr up`, or name a kubeconfig with --kubeconfig or KUBECONFIG")
-	}
+	config, namespace, err := w.place.open()
 	if err == nil && w.question.Namespace == "" && !w.allNamespaces {
-		w.question.Namespace, _, err = loaded.Namespace()
+		w.question.Namespace = namespace
 	}
 	return config, err
 }
 
-// post sends a question to a path of the server, and reads its answer.
-func post(ctx context.Context, config *rest.Config, path string, question, answer any) error {
-	body, err := json.Marshal(question)
-	if err != nil {
-		return err
+// place is the cluster that is asked.
+type place struct{ kubeconfig, context string }
+
+func (p *place) flags(f *pflag.FlagSet) {
+	f.StringVar(&p.kubeconfig, "kubeconfig", "", "kubeconfig to use")
+	f.StringVar(&p.context, "context", "", "context of the kubeconfig to use")
+}
+
+// open finds the server, and the namespace of the context: that of the cluster on this machine, unless another is named.
+func (p *place) open() (config *rest.Config, namespace string, err error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = p.kubeconfig
+	local := server.DefaultConfig()
+	if own := local.KubeconfigPath(); p.kubeconfig == "" && isWanted(own) {
+		rules.ExplicitPath = own
+	}
+	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: p.context})
+	config, err = loaded.ClientConfig()
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, "", errors.New("no cluster is known: start one with `knarr up`, or name a kubeconfig with --kubeconfig or KUBECONFIG")
+	}
+	if err == nil {
+		namespace, _, err = loaded.Namespace()
+	}
+	return config, namespace, err
+}
+
+// nobodyError says that nothing answers.
+type nobodyError struct{ base *url.URL }
+
+func (e *nobodyError) Error() string {
+	return fmt.Sprintf("nothing answers at %s: is `knarr up` running?", e.base)
+}
+
+// ask sends a question to a path of a server, and reads its answer.
+func ask(ctx context.Context, config *rest.Config, method, path string, question, answer any) error {
+	var body io.Reader
+	if question != nil {
+		text, err := json.Marshal(question)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
 	}
 	base, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {
@@ -163,7 +190,7 @@ func post(ctx context.Context, config *rest.Config, path string, question, answe
 	if err != nil {
 		return err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, base.JoinPath(path).String(), bytes.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, method, base.JoinPath(path).String(), body)
 	if err != nil {
 		return err
 	}
@@ -171,17 +198,27 @@ func post(ctx context.Context, config *rest.Config, path string, question, answe
 	got, err := client.Do(r)
 	if err != nil {
 		if errors.Is(err, syscall.ECONNREFUSED) {
-			return fmt.Errorf("nothing answers at %s: is `knarr up` running?", base)
+			return &nobodyError{base}
 		}
 		return fmt.Errorf("ask %s: %w", base.Host, err)
 	}
 	defer got.Body.Close()
 	if got.StatusCode != http.StatusOK {
-		var status metav1.Status
-		if json.NewDecoder(got.Body).Decode(&status) != nil || status.Message == "" {
-			status.Message = got.Status
-		}
-		return fmt.Errorf("ask %s: %s", base.Host, status.Message)
+		return fmt.Errorf("ask %s: %s", base.Host, complaint(got))
 	}
 	return json.NewDecoder(got.Body).Decode(answer)
+}
+
+// complaint is what a server says is wrong: in a Status, or in plain words.
+func complaint(got *http.Response) string {
+	const enough = 4096
+	body, _ := io.ReadAll(io.LimitReader(got.Body, enough)) // what there is
+	var status metav1.Status
+	if json.Unmarshal(body, &status) == nil && status.Message != "" {
+		return status.Message
+	}
+	if text := strings.TrimSpace(string(body)); text != "" && !strings.HasPrefix(got.Header.Get("Content-Type"), "text/html") {
+		return text
+	}
+	return got.Status
 }
