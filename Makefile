@@ -6,6 +6,7 @@
 #   make skew      run the scenario scripts by kubectl 1.32 to 1.35, too (builds them: minutes, once)
 #   make bench     measure knarr beside upstream (builds it: minutes, once); ONLY=api,scheduling,rollout,crowd,idle chooses
 #   make chaos     break what can break for 200 rounds (ROUNDS=N, SEED=N)
+#   make conformance  run the conformance suite (builds it: minutes, once); FOCUS=regexp or LIST=file chooses tests
 #   make generate  make generated files again
 #   make lint      gofmt, go vet, staticcheck
 
@@ -14,7 +15,7 @@ VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo u
 STAMP      := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)
 GO         := CGO_ENABLED=0 go
 
-.PHONY: build up test skew chaos bench generate lint gold clean bin/knarr bin/kubectl bin/etcd
+.PHONY: build up test skew chaos bench conformance generate lint gold clean bin/knarr bin/kubectl bin/etcd
 
 build: bin/knarr bin/kubectl
 
@@ -31,6 +32,8 @@ up: build
 
 test: build bin/etcd lint
 	go test -timeout 20m ./...
+	cd test/conformance && go vet . && go test .
+	$(MAKE) -s conformance LIST=test/conformance/quick.txt
 
 gold: bin/knarr
 	go test -count=1 -timeout 20m -v -run TestGold ./test/gold
@@ -46,6 +49,9 @@ chaos: export ROUNDS ?= 200
 chaos: export SEED ?= 1
 chaos: bin/knarr
 	go test -count=1 -timeout 90m -v -run TestChaos ./test/chaos
+
+conformance: build
+	cd test/conformance && $(GO) run . -root ../.. $(if $(FOCUS),-focus '$(FOCUS)') $(if $(LIST),-list $(abspath $(LIST)))
 
 generate:
 	go generate ./...
