@@ -13,36 +13,57 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// publish tells the API what a pod is like, if that has changed.
-func (a *Agent) publish(ctx context.Context, w *work, pod *corev1.Pod, seen *observed, ending, over bool) error {
-	old := w.status
-	if old == nil {
-		old = &pod.Status
-	}
-	status := podStatus(&reading{pod: pod, old: old, seen: seen, health: w.health, trouble: w.trouble, verdict: w.verdict,
-		ending: ending, over: over, nodeIPs: a.hostIPs(pod.Spec.NodeName), runtime: a.runtimeName}, metav1.NewTime(a.Clock.Now().Truncate(1e9)))
-	// What is compared is what the API has, with the agent's own last word where that is on its way: conditions of others
-	// may have changed meanwhile.
-	if equality.Semantic.DeepEqual(*old, status) {
-		return nil
+// publish tells the API what a pod is like, if that has changed, and reports whether the pod is over. When many pods have
+// something to say, each waits for its turn, and says then how it is by then: what came and went meanwhile is not told.
+func (a *Agent) publish(ctx context.Context, w *work, pod *corev1.Pod, seen *observed, ending, end bool) (over bool, err error) {
+	status, over := a.standing(w, pod, seen, ending, end)
+	if status == nil {
+		return over, nil
 	}
 	if !a.say(ctx) {
-		return ctx.Err()
+		return over, ctx.Err()
 	}
 	defer a.said()
-	body, err := statusPatch(pod, old, &status)
+	if *seen, err = a.observe(ctx, w, pod); err != nil {
+		return over, err
+	}
+	if status, over = a.standing(w, pod, seen, ending, end); status == nil {
+		return over, nil
+	}
+	body, err := statusPatch(pod, w.told(pod), status)
 	if err != nil {
-		return err
+		return over, err
 	}
 	_, err = a.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
-		return nil // gone, or another pod has the name: the watch tells
+		return over, nil // gone, or another pod has the name: the watch tells
 	case err != nil:
-		return fmt.Errorf("status: %w", err)
+		return over, fmt.Errorf("status: %w", err)
 	}
-	w.status = &status
-	return nil
+	w.status = status
+	return over, nil
+}
+
+// standing is a pod's status as it follows from what was seen, nil if the API knows it, and whether the pod is over.
+func (a *Agent) standing(w *work, pod *corev1.Pod, seen *observed, ending, end bool) (_ *corev1.PodStatus, over bool) {
+	over = end && !seen.running()
+	old := w.told(pod)
+	status := podStatus(&reading{pod: pod, old: old, seen: seen, health: w.health, trouble: w.trouble, verdict: w.verdict,
+		ending: ending, over: over, nodeIPs: a.hostIPs(pod.Spec.NodeName), runtime: a.runtimeName}, metav1.NewTime(a.Clock.Now().Truncate(1e9)))
+	if equality.Semantic.DeepEqual(*old, status) {
+		return nil, over
+	}
+	return &status, over
+}
+
+// told is the status that the API has, with the agent's own last word where that is on its way: conditions of others may
+// have changed meanwhile.
+func (w *work) told(pod *corev1.Pod) *corev1.PodStatus {
+	if w.status != nil {
+		return w.status
+	}
+	return &pod.Status
 }
 
 // statusPatch is the change of the status, for this very pod.
@@ -60,9 +81,6 @@ func statusPatch(pod *corev1.Pod, old, now *corev1.PodStatus) ([]byte, error) {
 
 // release takes a pod that is over from the API: nothing holds its name any more, save finalizers.
 func (a *Agent) release(ctx context.Context, w *work, pod *corev1.Pod) error {
-	if w.released {
-		return nil
-	}
 	if !a.say(ctx) {
 		return ctx.Err()
 	}

@@ -189,14 +189,17 @@ func (a *Agent) sync(ctx context.Context, w *work, pod *corev1.Pod, gone bool) (
 		return next, false, err
 	}
 	// 4. Tell the API.
-	over := todo.end && !seen.running()
 	if gone {
-		if !over {
+		if !todo.end || seen.running() {
 			return next, false, applied
 		}
 		return next, applied == nil, a.remove(ctx, w)
 	}
-	if err := a.publish(ctx, w, pod, &seen, ending, over); err != nil {
+	if w.released {
+		return next, false, applied // its last word was said
+	}
+	over, err := a.publish(ctx, w, pod, &seen, ending, todo.end)
+	if err != nil {
 		return next, false, err
 	}
 	if applied != nil {
