@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -93,6 +94,19 @@ func (g *gathered) write() {
 	if g.closing {
 		g.Conn.Close()
 	}
+}
+
+// Read is that of the connection; one that is being closed is closed for who still reads, and not late.
+func (g *gathered) Read(p []byte) (int, error) {
+	n, err := g.Conn.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.closing {
+			err = net.ErrClosed
+		}
+	}
+	return n, err
 }
 
 // SetWriteDeadline bounds the writes. What was taken before a deadline that has passed already, as TLS sets one when it

@@ -75,3 +75,19 @@ func TestAWriterWaitsForAClientThatDoesNotRead(t *testing.T) {
 		t.Errorf("after the client has left, a write answers %v", err)
 	}
 }
+
+func TestWhoReadsWhileTheConnectionIsBeingClosedIsToldThatItIsClosed(t *testing.T) {
+	server, _ := gatheredPair(t)
+	server.mu.Lock()
+	server.writing = true // as while bytes are still to be sent
+	server.mu.Unlock()
+	read := make(chan error, 1)
+	go func() {
+		_, err := server.Read(make([]byte, 1))
+		read <- err
+	}()
+	server.Close()
+	if err := <-read; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the read ends with %v", err)
+	}
+}
