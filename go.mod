@@ -10,6 +10,8 @@ require (
 	k8s.io/kubectl v0.36.3
 )
 
+require k8s.io/cri-streaming v0.36.3
+
 require (
 	cel.dev/expr v0.25.2 // indirect
 	github.com/Azure/go-ansiterm v0.0.0-20230124172434-306776ec8161 // indirect

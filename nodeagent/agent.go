@@ -34,6 +34,7 @@ type Config struct {
 	Prober  Prober
 	Hooks   Hooks
 	Logs    Logs
+	Streams Streams
 	// Events makes the recorder of a node.
 	Events func(node string) record.EventRecorder
 	Clock  clock.WithTickerAndDelayedExecution
@@ -59,6 +60,7 @@ type Agent struct {
 	Config
 	desk        desk
 	recorders   map[string]record.EventRecorder
+	begun       time.Time
 	runtimeName string
 	machine     machine
 	uids        sync.Map // of the nodes' objects, by name
@@ -87,6 +89,7 @@ func New(c Config) *Agent {
 
 // Run registers the nodes and runs their pods until ctx ends. ready is called when all nodes are registered.
 func (a *Agent) Run(ctx context.Context, ready func()) error {
+	a.begun = a.Clock.Now()
 	version, err := a.Runtime.Version(ctx, "v1")
 	if err != nil {
 		return fmt.Errorf("runtime: %w", err)

@@ -4,15 +4,19 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -23,6 +27,7 @@ type workshop struct {
 	*Agent
 	api   *fake.Clientset
 	clock turned
+	may   []string // sub-resources of nodes that everybody may use
 }
 
 // turned is a clock that the test turns. What it sets off runs beside it, as with a real one.
@@ -45,8 +50,13 @@ func (c turned) waited(d time.Duration) func() bool {
 func newWorkshop(t *testing.T, change func(*Config), objects ...corev1.Pod) *workshop {
 	t.Helper()
 	w := &workshop{api: fake.NewClientset(), clock: turned{clocktesting.NewFakeClock(noon()), &sync.Map{}}}
+	w.api.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
+		review.Status.Allowed = slices.Contains(w.may, review.Spec.ResourceAttributes.Subresource)
+		return true, review, nil
+	})
 	simulated := NewSimulated(w.clock, netip.MustParsePrefix("10.0.0.0/24"))
-	c := Config{Nodes: []string{"node"}, Client: w.api, Runtime: simulated, Prober: simulated, Hooks: simulated, Logs: simulated,
+	c := Config{Nodes: []string{"node"}, Client: w.api, Runtime: simulated, Prober: simulated, Hooks: simulated, Logs: simulated, Streams: simulated,
 		Events: func(string) record.EventRecorder { return &record.FakeRecorder{} }, Clock: w.clock, Log: slog.New(slog.DiscardHandler),
 		Addresses: func(string) []corev1.NodeAddress {
 			return []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}

@@ -85,6 +85,9 @@ func (a *Agent) renew(ctx context.Context, i int, leases []*coordinationv1.Lease
 	}
 }
 
+// leaseSeconds is for how long a lease counts.
+func (a *Agent) leaseSeconds() int32 { return int32(max(40, 2*a.LeasePeriod/time.Second)) }
+
 func (a *Agent) renewed(l *coordinationv1.Lease) *coordinationv1.Lease {
 	l = l.DeepCopy()
 	l.Spec.RenewTime = &metav1.MicroTime{Time: a.Clock.Now()}
@@ -95,7 +98,7 @@ func (a *Agent) renewed(l *coordinationv1.Lease) *coordinationv1.Lease {
 // lease is a node's, and goes when the node goes.
 func (a *Agent) lease(ctx context.Context, name string) *coordinationv1.Lease {
 	l := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: corev1.NamespaceNodeLease}, Spec: coordinationv1.LeaseSpec{
-		HolderIdentity: &name, LeaseDurationSeconds: ptr.To(int32(max(40, 2*a.LeasePeriod/time.Second)))}}
+		HolderIdentity: &name, LeaseDurationSeconds: ptr.To(a.leaseSeconds())}}
 	if node, err := a.Client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{}); err == nil {
 		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: name, UID: node.UID}}
 	}

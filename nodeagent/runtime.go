@@ -2,6 +2,8 @@ package nodeagent
 
 import (
 	"context"
+	"maps"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -39,7 +41,15 @@ type Prober interface {
 
 // Logs is where a container's output is read; a runtime without it writes files where the agent names them.
 type Logs interface {
-	Log(pod *corev1.Pod, container string, previous bool) ([]string, error)
+	// Log returns what a container has written, in its newest run or the one before, and what to wait for if it may write
+	// more: a channel that is closed then.
+	Log(pod *corev1.Pod, container string, previous bool) (lines []LogLine, more <-chan struct{}, err error)
+}
+
+// LogLine is a line of a log, without its end.
+type LogLine struct {
+	At   time.Time
+	Text string
 }
 
 // Labels under which the runtime keeps whose a sandbox or a container is, as upstream's.
@@ -52,10 +62,12 @@ const (
 
 // sandboxConfig is a pod as the runtime sees it.
 func sandboxConfig(p *corev1.Pod, attempt uint32) *cri.PodSandboxConfig {
+	labels := map[string]string{podNameLabel: p.Name, podNamespaceLabel: p.Namespace, podUIDLabel: string(p.UID), nodeNameLabel: p.Spec.NodeName}
+	maps.Copy(labels, p.Labels)
 	c := &cri.PodSandboxConfig{
 		Metadata: &cri.PodSandboxMetadata{Name: p.Name, Namespace: p.Namespace, Uid: string(p.UID), Attempt: attempt},
 		Hostname: p.Name, Annotations: p.Annotations,
-		Labels: map[string]string{podNameLabel: p.Name, podNamespaceLabel: p.Namespace, podUIDLabel: string(p.UID), nodeNameLabel: p.Spec.NodeName},
+		Labels: labels,
 		Linux:  &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{NamespaceOptions: &cri.NamespaceOption{}}},
 	}
 	if p.Spec.Hostname != "" {

@@ -2,6 +2,7 @@ package nodeagent
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,7 +27,8 @@ import (
 //	post-start-after how long its postStart hook takes, and
 //	pre-stop-after   its preStop hook: 0s
 //	fail             what cannot be done with it: image, create, start, or a hook: post-start, pre-stop
-//	log              what it writes
+//	log              what it writes when it starts, and
+//	log-every        how often it writes that again
 //
 // A container about which annotations say nothing does what its command says, as far as that is one of a few that need no
 // program: true, false, sleep N, exit N, echo TEXT, alone or as a script of a shell. All others run until they are stopped.
@@ -34,64 +36,130 @@ const annotationPrefix = "simulated.knarr.dev/"
 
 // script is what a simulated container does.
 type script struct {
-	startAfter, readyAfter, exitAfter, unhealthyAfter, unreadyAfter, stopAfter, postStartAfter, preStopAfter time.Duration
-	exits                                                                                                    bool
-	exitCode, stopCode                                                                                       int32
-	reason, message, fail                                                                                    string
-	log                                                                                                      []string
+	startAfter, readyAfter, exitAfter, unhealthyAfter, unreadyAfter, stopAfter, postStartAfter, preStopAfter, logEvery time.Duration
+
+	exits                 bool
+	exitCode, stopCode    int32
+	exitTimes             int32 // -1: always
+	reason, message, fail string
+	log                   []entry
 }
 
-// says is the value of a word for a container; empty if there is none.
-func says(annotations map[string]string, word, container string) string {
-	if own, ok := annotations[annotationPrefix+word+"."+container]; ok {
-		return own
+// entry is a line of a log.
+type entry struct {
+	after time.Duration // the start of the container
+	text  string
+}
+
+// word is one of those that say what a container does.
+type word struct {
+	name string
+	obey func(s *script, value string) error
+}
+
+// words are all, in the order of the list above.
+func words() []word {
+	duration := func(into func(*script) *time.Duration) func(*script, string) error {
+		return func(s *script, value string) (err error) {
+			*into(s), err = time.ParseDuration(value)
+			return err
+		}
 	}
-	return annotations[annotationPrefix+word]
+	number := func(into func(*script) *int32) func(*script, string) error {
+		return func(s *script, value string) error {
+			n, err := strconv.ParseInt(value, 10, 32)
+			*into(s) = int32(n)
+			return err
+		}
+	}
+	text := func(into func(*script) *string) func(*script, string) error {
+		return func(s *script, value string) error {
+			*into(s) = value
+			return nil
+		}
+	}
+	return []word{
+		{"start-after", duration(func(s *script) *time.Duration { return &s.startAfter })},
+		{"ready-after", duration(func(s *script) *time.Duration { return &s.readyAfter })},
+		{"exit-after", duration(func(s *script) *time.Duration { s.exits = true; return &s.exitAfter })},
+		{"exit-code", number(func(s *script) *int32 { s.exits = true; return &s.exitCode })},
+		{"exit-reason", text(func(s *script) *string { return &s.reason })},
+		{"exit-message", text(func(s *script) *string { return &s.message })},
+		{"exit-times", number(func(s *script) *int32 { return &s.exitTimes })},
+		{"unhealthy-after", duration(func(s *script) *time.Duration { return &s.unhealthyAfter })},
+		{"unready-after", duration(func(s *script) *time.Duration { return &s.unreadyAfter })},
+		{"stop-after", duration(func(s *script) *time.Duration { return &s.stopAfter })},
+		{"stop-code", number(func(s *script) *int32 { return &s.stopCode })},
+		{"post-start-after", duration(func(s *script) *time.Duration { return &s.postStartAfter })},
+		{"pre-stop-after", duration(func(s *script) *time.Duration { return &s.preStopAfter })},
+		{"fail", obeyFail},
+		{"log", func(s *script, value string) error {
+			s.log = nil
+			for line := range strings.SplitSeq(strings.TrimSuffix(value, "\n"), "\n") {
+				s.log = append(s.log, entry{text: line})
+			}
+			return nil
+		}},
+		{"log-every", duration(func(s *script) *time.Duration { return &s.logEvery })},
+	}
+}
+
+func obeyFail(s *script, value string) error {
+	known := []string{"image", "create", "start", "post-start", "pre-stop"}
+	if s.fail = value; !slices.Contains(known, value) {
+		return fmt.Errorf("%q is none of %s", value, strings.Join(known, ", "))
+	}
+	return nil
+}
+
+// saying is what is said of a container: the value of a word, and who says so; empty if nobody says anything.
+type saying func(word string) (value, by string)
+
+// annotated is what a pod's annotations say of a container.
+func annotated(annotations map[string]string, container string) saying {
+	some := false
+	for key := range annotations {
+		some = some || strings.HasPrefix(key, annotationPrefix)
+	}
+	if !some { // as of nearly all
+		return func(string) (string, string) { return "", "" }
+	}
+	return func(word string) (string, string) {
+		for _, key := range []string{annotationPrefix + word + "." + container, annotationPrefix + word} {
+			if value, ok := annotations[key]; ok {
+				return value, "annotation " + key
+			}
+		}
+		return "", ""
+	}
 }
 
 // readScript reads what a container is to do.
-func readScript(annotations map[string]string, c *cri.ContainerConfig) (s script, err error) {
-	word := func(w string) string { return says(annotations, w, c.Metadata.Name) }
-	for w, into := range map[string]*time.Duration{"start-after": &s.startAfter, "ready-after": &s.readyAfter, "exit-after": &s.exitAfter,
-		"unhealthy-after": &s.unhealthyAfter, "unready-after": &s.unreadyAfter, "stop-after": &s.stopAfter,
-		"post-start-after": &s.postStartAfter, "pre-stop-after": &s.preStopAfter} {
-		if text := word(w); text != "" {
-			if *into, err = time.ParseDuration(text); err != nil {
-				return s, fmt.Errorf("annotation %s%s: %w", annotationPrefix, w, err)
-			}
+func readScript(says saying, c *cri.ContainerConfig) (script, error) {
+	s := script{exitTimes: -1}
+	for _, w := range words() {
+		value, by := says(w.name)
+		if by == "" || value == "" {
+			continue
+		}
+		if err := w.obey(&s, value); err != nil {
+			return s, fmt.Errorf("%s: %w", by, err)
 		}
 	}
-	times := int64(-1)
-	for w, take := range map[string]func(int64){"exit-code": func(n int64) { s.exitCode = int32(n) }, "stop-code": func(n int64) { s.stopCode = int32(n) },
-		"exit-times": func(n int64) { times = n }} {
-		if text := word(w); text != "" {
-			n, err := strconv.ParseInt(text, 10, 32)
-			if err != nil {
-				return s, fmt.Errorf("annotation %s%s: %w", annotationPrefix, w, err)
-			}
-			take(n)
-		}
-	}
-	s.reason, s.message, s.fail = word("exit-reason"), word("exit-message"), word("fail")
-	s.exits = word("exit-after") != "" || word("exit-code") != ""
 	if !s.exits {
-		s.obey(append(append([]string{}, c.Command...), c.Args...))
+		told := s.log
+		s.obey(slices.Concat(c.Command, c.Args))
+		if told != nil {
+			s.log = told
+		}
 	}
-	if times >= 0 && int64(c.Metadata.Attempt) >= times {
+	if s.exitTimes >= 0 && int64(c.Metadata.Attempt) >= int64(s.exitTimes) {
 		s.exits = false
 	}
-	if text := word("log"); text != "" {
-		s.log = strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+	if len(s.log) == 0 {
+		s.log = []entry{{text: fmt.Sprintf("container %s is simulated: no program runs, so it writes nothing (annotation %slog says otherwise)", c.Metadata.Name, annotationPrefix)}}
 	}
 	return s, nil
-}
-
-// says is what a container writes when it starts.
-func (s *script) says(container string) []string {
-	if len(s.log) > 0 {
-		return s.log
-	}
-	return []string{fmt.Sprintf("container %s is simulated: no program runs, so it writes nothing (annotation %slog says otherwise)", container, annotationPrefix)}
 }
 
 // obey follows a command, if it is one that needs no program.
@@ -151,7 +219,7 @@ func (s *script) step(words []string) (code int32, known bool) {
 		if strings.ContainsAny(strings.Join(words, " "), "$`><|") {
 			return 0, false
 		}
-		s.log = append(s.log, strings.Trim(strings.Join(words[1:], " "), `"'`))
+		s.log = append(s.log, entry{s.exitAfter, strings.Trim(strings.Join(words[1:], " "), `"'`)})
 		return 0, true
 	case "sleep":
 		if len(words) != 2 {

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/clock"
 )
@@ -31,6 +30,7 @@ type Simulated struct {
 	images     map[string]map[string]bool // by node
 	taken      map[netip.Addr]bool
 	listeners  map[chan *cri.ContainerEventResponse]context.Context
+	rules      *Simulation // nil: none
 }
 
 type simulatedPod struct {
@@ -43,13 +43,13 @@ type simulatedPod struct {
 }
 
 type simulatedContainer struct {
-	pod      *simulatedPod
-	status   *cri.ContainerStatus
-	script   script
-	timer    clock.Timer // until it exits by itself
-	ended    chan struct{}
-	started  time.Time
-	messages []string
+	pod     *simulatedPod
+	config  *cri.ContainerConfig
+	status  *cri.ContainerStatus
+	script  script
+	timer   clock.Timer // until it exits by itself
+	ended   chan struct{}
+	started time.Time
 }
 
 // NewSimulated makes a simulated runtime whose pods have addresses of a range.
@@ -214,11 +214,11 @@ func imageID(image string) string {
 
 // PullImage has every image, save for pods that say that it has none.
 func (s *Simulated) PullImage(_ context.Context, image *cri.ImageSpec, _ *cri.AuthConfig, pod *cri.PodSandboxConfig) (string, error) {
-	if says(pod.GetAnnotations(), "fail", "") == "image" {
-		return "", fmt.Errorf("%s: the annotation %sfail of the pod says that there is no such image", image.Image, annotationPrefix)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if value, by := s.rules.about(subject{pod: pod, image: image.UserSpecifiedImage})("fail"); value == "image" {
+		return "", fmt.Errorf("%s: there is no such image, says %s", image.Image, by)
+	}
 	node := image.Annotations[nodeNameLabel]
 	if s.images[node] == nil {
 		s.images[node] = map[string]bool{}
@@ -254,31 +254,4 @@ func (s *Simulated) tell(c *simulatedContainer, kind cri.ContainerEventType) {
 			}()
 		}
 	}
-}
-
-// Log is what a container wrote.
-func (s *Simulated) Log(pod *corev1.Pod, container string, previous bool) ([]string, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var runs []*simulatedContainer
-	for _, p := range s.sandboxes {
-		if p.config.Metadata.Uid != string(pod.UID) {
-			continue
-		}
-		for _, c := range p.containers {
-			if c.status.Metadata.Name == container {
-				runs = append(runs, c)
-			}
-		}
-	}
-	slices.SortFunc(runs, func(a, b *simulatedContainer) int {
-		return int(b.status.Metadata.Attempt) - int(a.status.Metadata.Attempt)
-	})
-	if previous {
-		runs = runs[min(1, len(runs)):]
-	}
-	if len(runs) == 0 {
-		return nil, fmt.Errorf("container %q in pod %q is not available", container, pod.Name)
-	}
-	return slices.Clone(runs[0].messages), nil
 }

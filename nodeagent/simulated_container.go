@@ -19,14 +19,17 @@ func (s *Simulated) CreateContainer(_ context.Context, sandbox string, config *c
 	if p == nil || p.stopped {
 		return "", fmt.Errorf("sandbox %s is not there", sandbox)
 	}
-	script, err := readScript(p.config.Annotations, config)
+	says := s.rules.about(subject{p.config, config.Metadata.Name, config.Image.UserSpecifiedImage})
+	script, err := readScript(says, config)
 	if err != nil {
 		return "", err
 	}
 	if script.fail == "create" {
-		return "", fmt.Errorf("the annotation %sfail of the pod says that container %s cannot be created", annotationPrefix, config.Metadata.Name)
+		return "", refusedBy(says, "container %s cannot be created", config.Metadata.Name)
 	}
-	c := &simulatedContainer{pod: p, script: script, ended: make(chan struct{}), status: &cri.ContainerStatus{
+	// Of the configuration only that is kept which says what the container does: an environment may be big.
+	kept := &cri.ContainerConfig{Metadata: config.Metadata, Image: config.Image, Command: config.Command, Args: config.Args}
+	c := &simulatedContainer{pod: p, config: kept, script: script, ended: make(chan struct{}), status: &cri.ContainerStatus{
 		Id: s.newID(config.Metadata.Name), Metadata: config.Metadata, State: cri.ContainerState_CONTAINER_CREATED, CreatedAt: s.clock.Now().UnixNano(),
 		Image: &cri.ImageSpec{Image: config.Image.Image}, ImageRef: imageID(config.Image.Image)}}
 	p.containers = append(p.containers, c)
@@ -43,7 +46,7 @@ func (s *Simulated) StartContainer(ctx context.Context, id string) error {
 		return fmt.Errorf("container %s is unknown", id)
 	}
 	if c.script.fail == "start" {
-		return fmt.Errorf("the annotation %sfail of the pod says that container %s cannot be started", annotationPrefix, c.status.Metadata.Name)
+		return refusedBy(s.sayings(c), "container %s cannot be started", c.status.Metadata.Name)
 	}
 	if err := pass(ctx, s.clock, c.script.startAfter); err != nil {
 		return err
@@ -52,12 +55,49 @@ func (s *Simulated) StartContainer(ctx context.Context, id string) error {
 	defer s.mu.Unlock()
 	now := s.clock.Now()
 	c.started, c.status.StartedAt, c.status.State = now, now.UnixNano(), cri.ContainerState_CONTAINER_RUNNING
-	c.messages = append(c.messages, c.script.says(c.status.Metadata.Name)...)
-	if c.script.exits {
-		c.timer = s.clock.AfterFunc(max(c.script.exitAfter, time.Millisecond), func() { s.exitByItself(c) })
-	}
+	s.arm(c)
 	s.tell(c, cri.ContainerEventType_CONTAINER_STARTED_EVENT)
 	return nil
+}
+
+// refusedBy is why something fails that fails because somebody said so.
+func refusedBy(says saying, format string, args ...any) error {
+	_, by := says("fail")
+	return fmt.Errorf(format+", says %s", append(args, by)...)
+}
+
+// sayings are what is said of a container now.
+func (s *Simulated) sayings(c *simulatedContainer) saying {
+	return s.rules.about(subject{c.pod.config, c.config.Metadata.Name, c.config.Image.UserSpecifiedImage})
+}
+
+// SetRules changes what is said of containers, also of those that run.
+func (s *Simulated) SetRules(rules *Simulation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rules = rules
+	for _, c := range s.containers {
+		changed, err := readScript(s.sayings(c), c.config)
+		if err != nil || c.status.State == cri.ContainerState_CONTAINER_EXITED {
+			continue
+		}
+		c.script = changed
+		if c.status.State == cri.ContainerState_CONTAINER_RUNNING {
+			s.arm(c)
+		}
+	}
+}
+
+// arm has a running container exit when its script says so. The runtime is locked.
+func (s *Simulated) arm(c *simulatedContainer) {
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	if c.script.exits {
+		left := c.script.exitAfter - s.clock.Since(c.started)
+		c.timer = s.clock.AfterFunc(max(left, time.Millisecond), func() { s.exitByItself(c) })
+	}
 }
 
 func (s *Simulated) exitByItself(c *simulatedContainer) {
@@ -153,7 +193,7 @@ func (s *Simulated) Hook(ctx context.Context, _ *corev1.Pod, container, id strin
 		return "", err
 	}
 	if c.script.fail == fails {
-		return "", fmt.Errorf("the annotation %sfail of the pod says that the hook of container %s fails", annotationPrefix, container)
+		return "", refusedBy(s.sayings(c), "the hook of container %s fails", container)
 	}
 	return "", nil
 }

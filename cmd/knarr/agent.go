@@ -29,6 +29,7 @@ type agentOptions struct {
 	Kubeconfig string `flag:"kubeconfig" help:"how the API server is reached, and as which node (default: one made in the data directory)"`
 	Name       string `flag:"hostname-override" help:"name of the node (default: that of the machine)"`
 	Nodes      int    `flag:"simulated-nodes" help:"how many nodes to be, node-1 and so on, in place of one; more than 20 are one agent with one identity"`
+	Simulation string `flag:"simulation" help:"file of rules that say what simulated pods do; it is read again when it changes"`
 	Address    net.IP `flag:"node-ip" help:"address under which the node is reached (default: that of the interface with the default route)"`
 	Bind       net.IP `flag:"address" help:"address on which the kubelet API is served"`
 	Port       int    `flag:"port" help:"port of the kubelet API; several nodes have free ones"`
@@ -74,10 +75,10 @@ func (o *agentOptions) names() ([]string, error) {
 // run runs the nodes until ctx ends.
 func (o *agentOptions) run(ctx context.Context, log *slog.Logger) error {
 	names, err := o.names()
-	if err != nil {
+	if err = errors.Join(err, checkSimulation(o.Simulation)); err != nil {
 		return err
 	}
-	h := &nodeHost{bind: o.Bind, address: o.Address, port: o.Port, log: log, reach: o.reach, admin: o.admin}
+	h := &nodeHost{bind: o.Bind, address: o.Address, port: o.Port, simulation: o.Simulation, log: log, reach: o.reach, admin: o.admin}
 	if h.address == nil {
 		if h.address, err = utilnet.ResolveBindAddress(o.Bind); utilnet.IsNoRoutesError(err) {
 			h.address, err = net.IPv4(127, 0, 0, 1), nil

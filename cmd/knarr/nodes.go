@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -65,6 +66,7 @@ type nodeHost struct {
 	bind, address net.IP
 	port          int
 	authorities   *auth.Bundle // of those who ask them something
+	simulation    string       // file of rules for simulated pods; none if empty
 	log           *slog.Logger
 }
 
@@ -101,6 +103,21 @@ func (h *nodeHost) run(ctx context.Context, names []string, ready func()) {
 	registered.Wait()
 	ready()
 	agents.Wait()
+}
+
+// checkSimulation refuses a file of rules that makes no sense, before anything is started.
+func checkSimulation(file string) error {
+	if file == "" {
+		return nil
+	}
+	data, err := os.ReadFile(file)
+	if err == nil {
+		_, err = nodeagent.ReadSimulation(data)
+	}
+	if err != nil {
+		return fmt.Errorf("--simulation=%s: %w", file, err)
+	}
+	return nil
 }
 
 // nodeNumber is that of a simulated node's name; names that were not made by nodeNames have one too.
@@ -143,6 +160,7 @@ func (h *nodeHost) admitFleet(ctx context.Context) error {
 		{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch", "update"}},
 		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}},
 		{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
+		{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}},
 	}}
 	_, err = roles.ClusterRoles().Create(ctx, role, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
@@ -181,8 +199,17 @@ func (h *nodeHost) runAgent(ctx context.Context, user registry.User, names []str
 		return err
 	}
 	runtime := nodeagent.NewSimulated(clock.RealClock{}, pods)
+	if h.simulation != "" {
+		if err := runtime.LoadRules(h.simulation); err != nil {
+			listener.Close()
+			return err
+		}
+		following, rest := context.WithCancel(ctx)
+		defer rest()
+		go runtime.FollowRules(following, h.simulation, clock.RealClock{}, log)
+	}
 	agent := nodeagent.New(nodeagent.Config{
-		Nodes: names, Client: client, Runtime: runtime, Prober: runtime, Hooks: runtime, Logs: runtime,
+		Nodes: names, Client: client, Runtime: runtime, Prober: runtime, Hooks: runtime, Logs: runtime, Streams: runtime,
 		Events: func(node string) record.EventRecorder { return told.on("kubelet", node) },
 		Clock:  clock.RealClock{}, Log: log, Addresses: simulatedAddresses(names, h.address), Who: knownBy(who), Port: listener.Addr().(*net.TCPAddr).Port,
 		Capacity: simulatedCapacity(), Version: "v" + server.Release, LeasePeriod: period,
@@ -240,9 +267,9 @@ func knownBy(who auth.Authenticator) func(*http.Request) (*authenticationv1.User
 
 // hostedBy is the host of the nodes in an API server's own process: they are where it is, and nowhere else if it listens on
 // one address only.
-func hostedBy(s *server.Server, c *server.Config, log *slog.Logger) (*nodeHost, error) {
+func hostedBy(s *server.Server, c *server.Config, simulation string, log *slog.Logger) (*nodeHost, error) {
 	_, authorities := s.Parts()
-	h := &nodeHost{bind: c.BindAddress, address: c.BindAddress, authorities: authorities, log: log,
+	h := &nodeHost{bind: c.BindAddress, address: c.BindAddress, authorities: authorities, simulation: simulation, log: log,
 		reach: func(user registry.User) (reach, error) { return inside{s, user}, nil },
 		admin: func() (*rest.Config, error) {
 			return inside{s, registry.User{Name: "system:apiserver", Groups: []string{"system:masters"}}}.own(), nil

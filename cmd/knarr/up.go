@@ -21,6 +21,7 @@ import (
 // upOptions are what a whole cluster can be told beside what its API server can.
 type upOptions struct {
 	nodes           int
+	simulation      string
 	controllersPort int
 	schedulerPort   int
 	controllers     controllersOptions
@@ -32,7 +33,7 @@ func (o *upOptions) check() error {
 	if o.nodes < 0 {
 		return fmt.Errorf("--simulated-nodes=%d: use 0 or more", o.nodes)
 	}
-	return errors.Join(o.controllers.check(), o.election.check(), o.scheduler.open())
+	return errors.Join(checkSimulation(o.simulation), o.controllers.check(), o.election.check(), o.scheduler.open())
 }
 
 // parts are those that stand for leases, in the order in which they start, and the ports on which they answer.
@@ -64,6 +65,7 @@ Everything is kept in the data directory; the next start goes on where this one 
 	}
 	f := c.Flags()
 	f.IntVar(&o.nodes, "simulated-nodes", o.nodes, "how many nodes to have that run pods without containers, as annotations of the pods say")
+	f.StringVar(&o.simulation, "simulation", "", "file of rules that say what simulated pods do; it is read again when it changes")
 	f.IntVar(&o.controllersPort, "controllers-secure-port", o.controllersPort, "port on which the controllers tell how they are; another one if it is taken, 0 for none")
 	f.IntVar(&o.schedulerPort, "scheduler-secure-port", o.schedulerPort, "port on which the scheduler tells how it is; another one if it is taken, 0 for none")
 	bindFlags(f, &config)
@@ -86,7 +88,7 @@ func runCluster(ctx context.Context, config server.Config, o *upOptions, log *sl
 	if err != nil {
 		return err
 	}
-	host, err := hostedBy(s, &config, log)
+	host, err := hostedBy(s, &config, o.simulation, log)
 	if err != nil {
 		return err
 	}
