@@ -154,11 +154,11 @@ func (x *jobs) managePods(ctx context.Context, t *Turn, v *jobView, seen failure
 		return active - gone, err
 	}
 	if v.job.DeletionTimestamp == nil {
-		todo := v.plan(seen.delay(t.Now), t.Now)
-		if todo.wait > 0 {
-			t.Again(max(todo.wait, gathering))
+		steps := v.plan(seen.delay(t.Now), t.Now)
+		if steps.wait > 0 {
+			t.Again(max(steps.wait, gathering))
 		}
-		active, err = x.carryOut(ctx, t, v, todo)
+		active, err = x.carryOut(ctx, t, v, steps)
 	}
 	switch {
 	case v.complete(active):
