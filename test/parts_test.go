@@ -2,6 +2,8 @@ package test
 
 import (
 	"context"
+	"errors"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +98,35 @@ func TestAllPartsAreHealthy(t *testing.T) {
 				t.Errorf("%s: %+v", s.Name, s.Conditions)
 			}
 		}
+	}
+}
+
+// TestStatus asks clusters how they are, by the command that people use.
+func TestStatus(t *testing.T) {
+	t.Parallel()
+	status := func(c *cluster.Cluster) (string, bool) {
+		t.Helper()
+		out, err := exec.Command(cluster.Binary(t, "knarr"), "status", "--data-dir="+c.DataDir).CombinedOutput()
+		if exit := (*exec.ExitError)(nil); err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 1) {
+			t.Fatal(err)
+		}
+		return string(out), err == nil
+	}
+	up := cluster.Start(t, "up", "--simulated-nodes=1")
+	eventually(t, "all is well", func() bool { _, well := status(up); return well })
+	text, _ := status(up)
+	for _, want := range []string{up.URL, "API server", "controllers   https://", "scheduler     https://", "led by ", "1 ready"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	up.Stop()
+	if text, well := status(up); well || !strings.Contains(text, "nothing answers") {
+		t.Errorf("of a cluster that is not running it says\n%s", text)
+	}
+	alone := cluster.Start(t, "apiserver")
+	if text, well := status(alone); well || !strings.Contains(text, "nobody has led yet") {
+		t.Errorf("of an API server alone it says\n%s", text)
 	}
 }
 

@@ -129,7 +129,7 @@ func (a *alone) run(ctx context.Context, config any, log *slog.Logger) error {
 // open opens a part's port, and finds what it shows to those who ask it something, and the authorities by which it knows
 // them. Changed files are taken into use until ctx ends.
 func (s *serving) open(ctx context.Context, dataDir string, api *rest.Config, name string, log *slog.Logger) (d *door, err error) {
-	d = &door{serving: *s}
+	d = &door{serving: *s, dataDir: dataDir}
 	own := func(file string) string { return ifExists(filepath.Join(dataDir, "pki", file)) }
 	if cert := cmp.Or(s.CertFile, own("parts.crt")); cert != "" {
 		d.shown, err = auth.OpenCertificate(cert, cmp.Or(s.KeyFile, own("parts.key")))

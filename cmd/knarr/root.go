@@ -15,6 +15,7 @@ func root() *cobra.Command {
 
   knarr up                 start a cluster in the foreground
   knarr kubectl get all    use it (the admin's kubeconfig is found by itself)
+  knarr status             see how it is
 
 Stock kubectl works as well: export KUBECONFIG=DATA-DIR/admin.kubeconfig.`,
 		Version:      versions(),
@@ -24,6 +25,6 @@ Stock kubectl works as well: export KUBECONFIG=DATA-DIR/admin.kubeconfig.`,
 	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w (`%s --help` lists the flags)", err, c.CommandPath())
 	})
-	c.AddCommand(upCommand(), apiserverCommand(), controllersCommand(), schedulerCommand(), agentCommand(), kubectlCommand(), whyCommand(), versionCommand())
+	c.AddCommand(upCommand(), apiserverCommand(), controllersCommand(), schedulerCommand(), agentCommand(), statusCommand(), kubectlCommand(), whyCommand(), versionCommand())
 	return c
 }

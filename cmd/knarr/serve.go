@@ -83,10 +83,17 @@ type door struct {
 	listener    net.Listener
 	shown       *auth.Certificate
 	authorities *auth.Bundle // of those who ask
+	dataDir     string       // where it is noted that it is open
 }
 
 // keep answers until ctx ends.
 func (d *door) keep(ctx context.Context, x *station) {
+	forget, err := noteAddress(d.dataDir, x.name, urlOf(d.listener))
+	if err != nil {
+		x.log.Warn("`knarr status` will not find a part", "part", x.name, "err", err)
+	} else {
+		defer forget()
+	}
 	if err := d.answer(ctx, x); err != nil {
 		x.log.Error("a part answers nobody", "part", x.name, "url", urlOf(d.listener), "err", err)
 	}

@@ -31,7 +31,7 @@ func TestWhoMayAskAPart(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown, authorities := s.Parts()
-	x.door = &door{front, listener, shown, authorities}
+	x.door = &door{serving: front, listener: listener, shown: shown, authorities: authorities}
 	stop, ended := keepUntil(t, x)
 	one := next(t, terms)
 	t.Cleanup(func() {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
@@ -60,7 +61,11 @@ Everything is kept in the data directory; the next start goes on where this one 
 			if err := o.check(); err != nil {
 				return err
 			}
-			return runCluster(c.Context(), config, o, log, func() { greet(c.OutOrStdout(), &config, o.nodes) })
+			began, wait := time.Now(), newProgress(c.OutOrStdout())
+			defer wait.end()
+			return runCluster(c.Context(), config, o, log, wait, func(stations []*station) error {
+				return greet(c.OutOrStdout(), &config, stations, nodeNames(o.nodes), time.Since(began))
+			})
 		},
 	}
 	f := c.Flags()
@@ -79,7 +84,8 @@ Everything is kept in the data directory; the next start goes on where this one 
 
 // runCluster runs all parts until ctx ends. They start in order and stop in the mirrored one: the API server is there for
 // as long as anybody asks it.
-func runCluster(ctx context.Context, config server.Config, o *upOptions, log *slog.Logger, ready func()) error {
+func runCluster(ctx context.Context, config server.Config, o *upOptions, log *slog.Logger, wait *progress, ready func([]*station) error) error {
+	wait.waitsFor(etcdText(&config))
 	s, err := server.New(ctx, config, log)
 	if err != nil {
 		return err
@@ -94,6 +100,7 @@ func runCluster(ctx context.Context, config server.Config, o *upOptions, log *sl
 	}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	wait.waitsFor("the API server")
 	up, served := make(chan struct{}), make(chan error, 1)
 	go func() { served <- s.Run(serving, func() { close(up) }) }()
 	select {
@@ -110,13 +117,17 @@ func runCluster(ctx context.Context, config server.Config, o *upOptions, log *sl
 		running.start(ctx, x.keep)
 	}
 	running.start(ctx, func(ctx context.Context) { offerStorage(ctx, s, log) })
+	wait.waitsFor("nodes to register")
 	registered := make(chan struct{})
 	running.start(ctx, func(ctx context.Context) {
 		host.run(ctx, nodeNames(o.nodes), sync.OnceFunc(func() { close(registered) }))
 	})
 	select {
 	case <-registered:
-		ready()
+		wait.waitsFor("")
+		if err := ready(stations); err != nil {
+			return err
+		}
 	case err := <-served:
 		return err
 	case <-ctx.Done():
@@ -126,7 +137,9 @@ func runCluster(ctx context.Context, config server.Config, o *upOptions, log *sl
 		return err
 	case <-ctx.Done():
 	}
+	wait.waitsFor("nodes, scheduler and controllers to end")
 	running.end()
+	wait.waitsFor("the API server to end")
 	stop()
 	return <-served
 }
@@ -190,35 +203,57 @@ func (o *upOptions) stations(s *server.Server, config *server.Config, log *slog.
 			return nil, err
 		}
 		s.PartIsAt(p.status, urlOf(listener)+"/healthz")
-		x.door = &door{serving: front, listener: listener, shown: certificate, authorities: authorities}
+		x.door = &door{serving: front, listener: listener, shown: certificate, authorities: authorities, dataDir: config.DataDir}
 	}
 	return stations, nil
 }
 
-// greet tells what runs where, and how to use it.
-func greet(w io.Writer, c *server.Config, nodes int) {
-	etcd := "embedded"
+// etcdText is which etcd keeps everything.
+func etcdText(c *server.Config) string {
 	if len(c.EtcdServers) > 0 {
-		etcd = strings.Join(c.EtcdServers, ", ")
+		return "etcd at " + strings.Join(c.EtcdServers, ", ")
+	}
+	return "the embedded etcd"
+}
+
+// greet tells what runs where, and how to use it.
+func greet(w io.Writer, c *server.Config, stations []*station, nodes []string, took time.Duration) error {
+	s := &screen{Title: fmt.Sprintf("knarr %s is up after %.1f s: Kubernetes v%s", version, took.Seconds(), server.Release)}
+	s.Lines = append(s.Lines, line{Part: "API server", Where: c.LocalURL()}, line{Part: "data", Where: etcdText(c)})
+	for _, x := range stations {
+		where := "answers nobody"
+		if x.door != nil {
+			where = urlOf(x.door.listener)
+		}
+		s.Lines = append(s.Lines, line{Part: x.name, Where: where})
+	}
+	s.Lines = append(s.Lines, line{Part: "nodes", Where: nodesText(nodes)})
+	if err := s.print(w); err != nil {
+		return err
 	}
 	// From another terminal means from another folder, too.
 	kubeconfig, err := filepath.Abs(c.KubeconfigPath())
 	if err != nil {
 		kubeconfig = c.KubeconfigPath()
 	}
-	fmt.Fprintf(w, `knarr %s is up: Kubernetes v%s
-
-  API server   %s
-  etcd         %s
-  nodes        %s
-
+	_, err = fmt.Fprintf(w, `
 Use it from another terminal:
 
   export KUBECONFIG=%s
-  %s kubectl get namespaces     # or stock kubectl, helm and others
+  %s kubectl get nodes     # or stock kubectl, helm and others
+  %s status%s
 
 Ctrl-C stops it; what it keeps is in %s.
-`, version, server.Release, c.LocalURL(), etcd, nodesText(nodeNames(nodes)), kubeconfig, os.Args[0], filepath.Dir(kubeconfig))
+`, kubeconfig, os.Args[0], os.Args[0], statusFlags(c), filepath.Dir(kubeconfig))
+	return err
+}
+
+// statusFlags are those with which `knarr status` finds the cluster.
+func statusFlags(c *server.Config) string {
+	if c.DataDir == server.DefaultConfig().DataDir {
+		return ""
+	}
+	return " --data-dir=" + c.DataDir
 }
 
 // nodesText names the simulated nodes.
