@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"math"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -9,13 +10,17 @@ import (
 )
 
 // balancedAllocation likes nodes whose resources a pod would bring nearer to being used to the same degree.
-type balancedAllocation struct{ resources []corev1.ResourceName }
+type balancedAllocation struct {
+	resources []corev1.ResourceName
+	plain     bool // they are CPU and memory
+}
 
 func newBalancedAllocation(_ *Scheduler, args *balancedArgs) *balancedAllocation {
 	b := &balancedAllocation{}
 	for _, r := range args.Resources {
 		b.resources = append(b.resources, corev1.ResourceName(r.Name))
 	}
+	b.plain = slices.Equal(b.resources, []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory})
 	return b
 }
 
@@ -49,6 +54,15 @@ func (a *balancedArgs) Validate(at *field.Path) (errs field.ErrorList) {
 	return errs
 }
 
+// balanceOfTwo is balance for the two resources that nearly all clusters have.
+func balanceOfTwo(cpu, allCPU, memory, allMemory int64) int64 {
+	if allCPU == 0 || allMemory == 0 { // one alone is in balance
+		return maxScore
+	}
+	a, b := min(float64(cpu)/float64(allCPU), 1), min(float64(memory)/float64(allMemory), 1)
+	return int64((1 - math.Abs((a-b)/2)) * maxScore)
+}
+
 // balance of the used fractions of a node's resources is 100 if all are used to the same degree, and less by the deviation.
 func balance(used []float64) int64 {
 	deviation := 0.0
@@ -76,6 +90,13 @@ func (b *balancedAllocation) Score(c *Cycle, nodes []*Node, scores []int64) bool
 	}
 	if !asked {
 		return false
+	}
+	if b.plain {
+		for i, n := range nodes {
+			scores[i] = maxScore/2 + (maxScore/2+balanceOfTwo(n.Requested.CPU+want.CPU, n.Allocatable.CPU, n.Requested.Memory+want.Memory, n.Allocatable.Memory)-
+				balanceOfTwo(n.Requested.CPU, n.Allocatable.CPU, n.Requested.Memory, n.Allocatable.Memory))/2
+		}
+		return true
 	}
 	with, without := make([]float64, 0, len(b.resources)), make([]float64, 0, len(b.resources))
 	for i, n := range nodes {

@@ -23,6 +23,8 @@ type Cluster struct {
 	assumed map[types.UID]bool // of these: not yet seen to be bound
 	leaving map[types.UID]bool // of these: being preempted, which may not show yet
 	images  map[string]int     // how many nodes have an image
+	// How many nodes are cordoned, and how many have taints that keep pods away: mostly none, and then nobody need look.
+	cordoned, tainted int
 
 	namespaces map[string]labels.Set
 	classes    map[string]*class
@@ -71,17 +73,28 @@ func (c *Cluster) freeSlot() int {
 func (c *Cluster) setNode(node *corev1.Node) {
 	n := c.node(node.Name)
 	old := n.Node
+	c.countObstacles(n, -1)
 	c.countImages(n, -1)
 	if old == nil || !maps.Equal(old.Labels, node.Labels) {
 		c.relabel(n, node)
 	}
 	n.set(node)
+	c.countObstacles(n, 1)
 	c.countImages(n, 1)
 	if old == nil {
 		c.names = append(c.names, node.Name)
 	}
 	if old == nil || topologylabels.GetZoneKey(old) != topologylabels.GetZoneKey(node) {
 		c.order = nil
+	}
+}
+
+func (c *Cluster) countObstacles(n *Node, sign int) {
+	if n.Node != nil && n.Spec.Unschedulable {
+		c.cordoned += sign
+	}
+	if len(n.hard) > 0 {
+		c.tainted += sign
 	}
 }
 
@@ -118,6 +131,7 @@ func (c *Cluster) removeNode(name string) {
 	if n == nil || n.Node == nil {
 		return
 	}
+	c.countObstacles(n, -1)
 	c.countImages(n, -1)
 	c.relabel(n, nil)
 	n.images, n.hard, n.soft, n.Allocatable, n.MaxPods = nil, nil, nil, Amounts{}, 0

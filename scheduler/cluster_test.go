@@ -202,6 +202,29 @@ func TestAPodThatIsBoundElsewhereThanAssumedMoves(t *testing.T) {
 	}
 }
 
+func TestObstaclesAreCountedAsTheyComeAndGo(t *testing.T) {
+	s := newStand()
+	cordoned := func(n *corev1.Node) { n.Spec.Unschedulable = true }
+	for _, c := range []struct {
+		change            func()
+		cordoned, tainted int
+	}{
+		{func() {
+			s.cluster.setNode(nodeOf("n", cordoned, taint("a", corev1.TaintEffectNoSchedule), taint("b", corev1.TaintEffectNoExecute)))
+		}, 1, 1},
+		{func() { s.cluster.setNode(nodeOf("m", taint("a", corev1.TaintEffectPreferNoSchedule))) }, 1, 1},
+		{func() { s.cluster.setNode(nodeOf("n", cordoned)) }, 1, 0},
+		{func() { s.cluster.setNode(nodeOf("m", taint("a", corev1.TaintEffectNoSchedule))) }, 1, 1},
+		{func() { s.cluster.removeNode("n") }, 0, 1},
+		{func() { s.cluster.removeNode("m") }, 0, 0},
+	} {
+		c.change()
+		if s.cluster.cordoned != c.cordoned || s.cluster.tainted != c.tainted {
+			t.Errorf("%d cordoned, %d tainted, not %d and %d", s.cluster.cordoned, s.cluster.tainted, c.cordoned, c.tainted)
+		}
+	}
+}
+
 func TestFinishedPodsTakeNothing(t *testing.T) {
 	s := newStand()
 	s.cluster.setNode(nodeOf("n"))

@@ -29,15 +29,40 @@ type judgeOf struct {
 	plugin string
 }
 
+// refusals are of nodes by themselves. Plugins give many nodes the same one, so numbers are kept, and no pointers: they are
+// of no interest to the garbage collector.
+type refusals struct {
+	kinds   []*Refusal
+	numbers map[*Refusal]int32 // of kinds
+	last    int32              // that was given
+	of      []int32            // by the nodes' slots: the number of the refusal, from 1; 0 where there is none
+	slots   int
+	refused int // nodes
+}
+
+// number is the one of a refusal.
+func (r *refusals) number(refusal *Refusal) int32 {
+	if r.last > 0 && r.kinds[r.last-1] == refusal {
+		return r.last
+	}
+	if r.numbers == nil {
+		r.numbers, r.of = map[*Refusal]int32{}, make([]int32, r.slots)
+	}
+	r.last = r.numbers[refusal]
+	if r.last == 0 {
+		r.kinds = append(r.kinds, refusal)
+		r.last = int32(len(r.kinds))
+		r.numbers[refusal] = r.last
+	}
+	return r.last
+}
+
 // Diagnosis is why no node will do.
 type Diagnosis struct {
-	Nodes      int                 // all that there are
-	Refused    []*Refusal          // by the nodes' slots; nil where a node was not refused by itself
-	Others     *Refusal            // of the nodes that are not in Refused; nil if all are
-	Refusers   map[string]struct{} // plugins
-	last       string              // plugin that refused, so that the map is not written for each node
-	refused    int                 // nodes in Refused
-	slots      int
+	Nodes    int                 // all that there are
+	Others   *Refusal            // of the nodes that were not refused by themselves; nil if there are none
+	Refusers map[string]struct{} // plugins
+	refusals
 	Whole      bool // Others refused before nodes were looked at
 	PostFilter string
 	// Err says that something went wrong: whether a node would do is not known.
@@ -66,10 +91,8 @@ func (c *Cycle) decide() (*Node, *Diagnosis) {
 
 	// 2. A node that was promised is taken if it will do.
 	if n := c.nodes[c.promised]; n != nil && n.Node != nil {
-		if c.judge(n) == nil {
-			if left, err := c.extenders.filter(c, []*Node{n}, c.newDiagnosis()); len(left) > 0 && err == nil {
-				return n, nil
-			}
+		if c.judge(n) == nil && c.extenders.pass(c, n) {
+			return n, nil
 		}
 	}
 
@@ -116,9 +139,17 @@ func (c *Cycle) feasible(nodes []*Node, d *Diagnosis) ([]*Node, *Refusal) {
 	found := slices.Grow(c.scratch.found[:0], enough)
 	start, seen := c.start%len(among), 0
 	c.timeJudges(among[start])
+	judge := c.judgeAsIs
+	if len(c.promises) > 0 {
+		judge = c.judge
+	}
 	for ; seen < len(among) && len(found) < enough; seen++ {
-		n := among[(start+seen)%len(among)]
-		if refusal := c.judge(n); refusal != nil {
+		at := start + seen
+		if at >= len(among) {
+			at -= len(among)
+		}
+		n := among[at]
+		if refusal := judge(n); refusal != nil {
 			d.refuse(n, refusal)
 		} else {
 			found = append(found, n)
@@ -243,17 +274,16 @@ func (c *Cycle) best(nodes []*Node) int {
 }
 
 func (c *Cluster) newDiagnosis() *Diagnosis {
-	return &Diagnosis{Nodes: len(c.known()), slots: len(c.slots), Refusers: map[string]struct{}{}}
+	return &Diagnosis{Nodes: len(c.known()), refusals: refusals{slots: len(c.slots)}, Refusers: map[string]struct{}{}}
 }
 
 func (d *Diagnosis) refuse(n *Node, refusal *Refusal) {
-	if d.Refused == nil {
-		d.Refused = make([]*Refusal, d.slots)
-	}
-	d.Refused[n.slot] = refusal
+	known := len(d.kinds)
+	number := d.number(refusal)
+	d.of[n.slot] = number
 	d.refused++
-	if refusal.Plugin != d.last {
-		d.Refusers[refusal.Plugin], d.last = struct{}{}, refusal.Plugin
+	if len(d.kinds) > known {
+		d.Refusers[refusal.Plugin] = struct{}{}
 	}
 }
 
@@ -275,10 +305,10 @@ func (d *Diagnosis) refuseAll(refusal *Refusal, whole bool) {
 	d.Refusers[refusal.Plugin] = struct{}{}
 }
 
-// of is why a node was refused.
-func (d *Diagnosis) of(n *Node) *Refusal {
-	if d.Refused != nil && d.Refused[n.slot] != nil {
-		return d.Refused[n.slot]
+// why is why a node was refused.
+func (d *Diagnosis) why(n *Node) *Refusal {
+	if d.of != nil && d.of[n.slot] > 0 {
+		return d.kinds[d.of[n.slot]-1]
 	}
 	return d.Others
 }
@@ -306,15 +336,13 @@ func (d *Diagnosis) reasons() string {
 		return strings.Join(d.Others.Reasons, ", ")
 	}
 	counts := map[string]int{}
-	same := map[*Refusal]int{} // plugins give many nodes the same refusal
-	for _, refusal := range d.Refused {
-		if refusal != nil {
-			same[refusal]++
-		}
+	same := make([]int, len(d.kinds)+1)
+	for _, number := range d.of {
+		same[number]++
 	}
-	for refusal, n := range same {
+	for i, refusal := range d.kinds {
 		for _, reason := range refusal.Reasons {
-			counts[reason] += n
+			counts[reason] += same[i+1]
 		}
 	}
 	if absent := d.Nodes - d.refused; d.Others != nil && absent > 0 {

@@ -99,7 +99,7 @@ func ineligible(c *Cycle, diagnosis *Diagnosis) string {
 	if n == nil || n.Node == nil {
 		return ""
 	}
-	if refusal := diagnosis.of(n); refusal != nil && refusal.Hopeless {
+	if refusal := diagnosis.why(n); refusal != nil && refusal.Hopeless {
 		return ""
 	}
 	for _, other := range n.Pods {
@@ -124,7 +124,7 @@ func (d *defaultPreemption) candidates(c *Cycle, diagnosis *Diagnosis) ([]candid
 	tried.Others = &Refusal{"DefaultPreemption", []string{"Preemption is not helpful for scheduling"}, true}
 	var hopeful []*Node
 	for _, n := range nodes {
-		if refusal := diagnosis.of(n); !diagnosis.Whole && refusal != nil && !refusal.Hopeless {
+		if refusal := diagnosis.why(n); !diagnosis.Whole && refusal != nil && !refusal.Hopeless {
 			hopeful = append(hopeful, n)
 		}
 	}

@@ -133,6 +133,15 @@ func (all extenders) filter(c *Cycle, nodes []*Node, d *Diagnosis) ([]*Node, err
 	return nodes, nil
 }
 
+// pass reports that all let one node pass.
+func (all extenders) pass(c *Cycle, n *Node) bool {
+	if len(all) == 0 {
+		return true
+	}
+	left, err := all.filter(c, []*Node{n}, c.newDiagnosis())
+	return len(left) > 0 && err == nil
+}
+
 func (e *extender) filter(c *Cycle, nodes []*Node, d *Diagnosis) (left []*Node, err error) {
 	var answer extenderv1.ExtenderFilterResult
 	if err := e.ask(context.Background(), e.FilterVerb, e.about(c.Pod, nodes), &answer); err != nil {

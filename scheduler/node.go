@@ -9,21 +9,21 @@ import (
 
 // Node is a node and the sums over the pods on it.
 type Node struct {
-	*corev1.Node // nil while only pods tell of the node
-	name         string
+	// What each cycle looks at stands together.
 	slot         int // index into what is kept for all nodes
-
-	Allocatable Amounts
-	MaxPods     int
-	hard, soft  []corev1.Taint // what keeps pods away, what makes the node less liked
-	images      map[string]int64
-
+	MaxPods      int
 	Pods         []*Pod
 	Requested    Amounts
+	Allocatable  Amounts
 	ScoredCPU    int64
 	ScoredMemory int64
-	Ports        []HostPort
-	claims       map[string]int // pods that use a claim, by namespace/name
+	hard, soft   []corev1.Taint // what keeps pods away, what makes the node less liked
+	*corev1.Node                // nil while only pods tell of the node
+	name         string
+
+	Ports  []HostPort
+	images map[string]int64
+	claims map[string]int // pods that use a claim, by namespace/name
 }
 
 // set takes over what a version of the node says.

@@ -118,10 +118,10 @@ func (f *nodeResourcesFit) Filter(c *Cycle) (Judge, *Refusal) {
 	want := f.asked(&c.Pod.Requests)
 	told := map[[2]lack]*Refusal{} // one refusal for all nodes that lack the same
 	return judging(func(n *Node) *Refusal {
-		lacks, hopeless := lacksOf(want, n)
-		if lacks == 0 {
+		if fits(want, n) {
 			return nil
 		}
+		lacks, hopeless := lacksOf(want, n)
 		key := [2]lack{lacks, hopeless}
 		refusal := told[key]
 		if refusal == nil {
@@ -142,6 +142,23 @@ func (f *nodeResourcesFit) asked(want *Amounts) *Amounts {
 	less.Scalars = slices.DeleteFunc(slices.Clone(want.Scalars), ignored)
 	return &less
 }
+
+// fits reports that a node lacks nothing.
+func fits(want *Amounts, n *Node) bool {
+	if len(n.Pods) >= n.MaxPods || !within(want.CPU, n.Allocatable.CPU, n.Requested.CPU) || !within(want.Memory, n.Allocatable.Memory, n.Requested.Memory) ||
+		!within(want.Storage, n.Allocatable.Storage, n.Requested.Storage) {
+		return false
+	}
+	for _, s := range want.Scalars {
+		if !within(s.Value, n.Allocatable.Of(s.Name), n.Requested.Of(s.Name)) {
+			return false
+		}
+	}
+	return true
+}
+
+// within reports that so much is left, or nothing is wanted.
+func within(want, all, used int64) bool { return want <= 0 || want <= all-used }
 
 // lacksOf is what a node has not enough of, and what it would not have enough of if it were empty.
 func lacksOf(want *Amounts, n *Node) (lacks, hopeless lack) {

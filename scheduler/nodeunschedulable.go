@@ -10,7 +10,7 @@ import (
 type nodeUnschedulable struct{}
 
 func (*nodeUnschedulable) Filter(c *Cycle) (Judge, *Refusal) {
-	if toleratesUnschedulable(c.Pod) {
+	if c.cordoned == 0 || toleratesUnschedulable(c.Pod) {
 		return nil, nil
 	}
 	refusal := &Refusal{"NodeUnschedulable", []string{"node(s) were unschedulable"}, true}

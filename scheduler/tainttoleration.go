@@ -13,6 +13,9 @@ import (
 type taintToleration struct{}
 
 func (*taintToleration) Filter(c *Cycle) (Judge, *Refusal) {
+	if c.tainted == 0 {
+		return nil, nil
+	}
 	tolerations := c.Pod.Spec.Tolerations
 	refusal := &Refusal{"TaintToleration", []string{"node(s) had untolerated taint(s)"}, true}
 	return judging(func(n *Node) *Refusal {

@@ -36,7 +36,7 @@ type tally struct {
 type holding struct {
 	term *term
 	strength
-	where map[int32]int32
+	where []int32
 	pods  int
 	by    *topology
 }
@@ -171,9 +171,10 @@ func (c *Cluster) tallyPod(n *Node, p *Pod, sign int32) {
 	for _, h := range p.held {
 		h.pods += int(sign)
 		if value := h.by.of[n.slot]; value >= 0 {
-			if h.where[value] += sign; h.where[value] == 0 {
-				delete(h.where, value)
+			if missing := len(h.by.nodes) - len(h.where); missing > 0 {
+				h.where = append(h.where, make([]int32, missing)...)
 			}
+			h.where[value] += sign
 		}
 		if h.pods == 0 {
 			c.release(h)
@@ -213,7 +214,7 @@ func (c *Cluster) holdingOf(t *term, s strength) *holding {
 	key := holdingKey(t, s)
 	h := c.holdings[key]
 	if h == nil {
-		h = &holding{term: t, strength: s, where: map[int32]int32{}, by: c.topology(t.topologyKey)}
+		h = &holding{term: t, strength: s, by: c.topology(t.topologyKey)}
 		c.holdings[key] = h
 		for _, k := range c.classes {
 			if t.matches(k, c.namespaces) {

@@ -391,7 +391,7 @@ func (c *Cycle) explainRefusals(y *Why, d *Diagnosis) [][]*explained {
 	byWay, byFacts := map[string]int{}, map[string]*explained{}
 	var ways [][]*explained
 	for _, n := range c.known() {
-		refusal := d.of(n)
+		refusal := d.why(n)
 		if refusal == nil {
 			continue
 		}

@@ -182,7 +182,7 @@ func (s *stand) fingerprint() string {
 			}
 		}
 	}
-	fmt.Fprint(&b, len(s.cluster.holdings), s.cluster.start, len(s.cluster.pods), len(s.cluster.images))
+	fmt.Fprint(&b, s.cluster.cordoned, s.cluster.tainted, len(s.cluster.holdings), s.cluster.start, len(s.cluster.pods), len(s.cluster.images))
 	return b.String()
 }
 
