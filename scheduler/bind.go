@@ -190,11 +190,22 @@ func (s *Scheduler) unbind(ctx context.Context, w *Waiting, placed *Pod, v verdi
 }
 
 // defaultBinder binds by the API's own verb.
-type defaultBinder struct{ config *Config }
+type defaultBinder struct {
+	config *Config
+	lane   chan struct{}
+}
 
-func newDefaultBinder(s *Scheduler) *defaultBinder { return &defaultBinder{s.config} }
+// bindings is how many are under way at a time. The API server shares itself among its clients: it would send some of a
+// thousand away for a second.
+const bindings = 100
+
+func newDefaultBinder(s *Scheduler) *defaultBinder {
+	return &defaultBinder{s.config, make(chan struct{}, bindings)}
+}
 
 func (b *defaultBinder) Bind(ctx context.Context, p *Pod) (bool, error) {
+	b.lane <- struct{}{}
+	defer func() { <-b.lane }()
 	return true, b.config.Client.CoreV1().Pods(p.Namespace).Bind(ctx, &corev1.Binding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID},
 		Target:     corev1.ObjectReference{Kind: "Node", Name: p.Spec.NodeName},
