@@ -112,7 +112,7 @@ func (a *alone) run(ctx context.Context, config any, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	x, err := newStation(a.part, r, &a.elect, identity, &gathering{client: client, parts: 1}, newDesk(a.part.program, config, a.front.Profiling), log)
+	x, err := newStation(a.part, r, &a.elect, identity, newGathering(client, a.elect.Retry), newDesk(a.part.program, config, a.front.Profiling), log)
 	if err != nil {
 		return err
 	}

@@ -15,19 +15,22 @@ import (
 // Two rules pull in two directions. What a term reads must not be older than its lease: the leader before it may have
 // written until then, and informers that were there already may not have seen it. And parts of one process shall share
 // their informers, which hold the whole cluster. So informers start only when everybody who is going to read them has won:
-// a part that has won waits for the others, but not long. In a process of its own, or where both are elected at once,
-// as at nearly every start, nobody waits. A part that comes later, because another process held its lease or because
-// it has lost it and won it back, has informers of its own from then on.
+// a part that has won waits for those that stand for their leases and know of no other leader. They win within
+// milliseconds at a start, and within a retry after an outage. In a process of its own a part waits for nobody. One that
+// comes later, because another process held its lease or because it ended alone, has informers of its own from then on.
 type gathering struct {
 	client kubernetes.Interface // of somebody who may read everything
-	parts  int                  // that share
+	limit  time.Duration        // of the wait for others
 
-	mu   sync.Mutex
-	next *gathered // is being joined; nil if nobody waits
+	mu       sync.Mutex // guards the fields below
+	standing map[string]bool
+	next     *gathered // is being joined; nil if nobody waits
 }
 
-// othersMayTake is how long a part waits for the others: an election that nobody contests takes milliseconds.
-const othersMayTake = 100 * time.Millisecond
+// newGathering is for parts that renew their leases, or ask for them, this often.
+func newGathering(client kubernetes.Interface, retry time.Duration) *gathering {
+	return &gathering{client: client, limit: 2 * retry, standing: map[string]bool{}}
+}
 
 // gathered is one set of informers, and those who read them.
 type gathered struct {
@@ -44,24 +47,33 @@ func (g *gathered) Start(<-chan struct{}) { g.SharedInformerFactory.StartWithCon
 // StartWithContext is Start.
 func (g *gathered) StartWithContext(context.Context) { g.Start(nil) }
 
-// join returns informers that have not started before; leave is called by who needs them no longer.
-func (g *gathering) join(ctx context.Context) (_ informers.SharedInformerFactory, leave func()) {
+// stands has others wait for a part that may win its lease at any moment.
+func (g *gathering) stands(part string) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.standing[part] = true
+}
+
+// passes has nobody wait for a part: another replica leads, or it does not stand any more.
+func (g *gathering) passes(part string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.standing, part)
+	if g.next != nil && len(g.standing) == 0 {
+		g.begin(g.next)
+	}
+}
+
+// join returns informers for a part that has won; they have not started before. leave is called by who needs them no longer.
+func (g *gathering) join(ctx context.Context, part string) (_ informers.SharedInformerFactory, leave func()) {
+	g.mu.Lock()
+	if g.next == nil {
+		g.next = g.open(ctx)
+	}
 	mine := g.next
-	if mine == nil {
-		mine = &gathered{SharedInformerFactory: informers.NewSharedInformerFactoryWithOptions(g.client, 0, informers.WithTransform(trimmed)),
-			begun: make(chan struct{})}
-		mine.life, mine.end = context.WithCancel(context.WithoutCancel(ctx))
-		g.next = mine
-		late := time.AfterFunc(othersMayTake, func() { g.begin(mine) })
-		context.AfterFunc(mine.life, func() { late.Stop() })
-	}
 	mine.readers++
-	complete := mine.readers == g.parts
 	g.mu.Unlock()
-	if complete {
-		g.begin(mine)
-	}
+	g.passes(part)
 	select {
 	case <-mine.begun:
 	case <-ctx.Done():
@@ -69,9 +81,22 @@ func (g *gathering) join(ctx context.Context) (_ informers.SharedInformerFactory
 	return mine, func() { g.leave(mine) }
 }
 
+// open makes informers that others may join for a while. g.mu is held.
+func (g *gathering) open(ctx context.Context) *gathered {
+	one := &gathered{SharedInformerFactory: informers.NewSharedInformerFactoryWithOptions(g.client, 0, informers.WithTransform(trimmed)),
+		begun: make(chan struct{})}
+	one.life, one.end = context.WithCancel(context.WithoutCancel(ctx))
+	late := time.AfterFunc(g.limit, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.begin(one)
+	})
+	context.AfterFunc(one.life, func() { late.Stop() })
+	return one
+}
+
+// begin lets those who have joined go on. g.mu is held.
 func (g *gathering) begin(one *gathered) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.next == one {
 		g.next = nil
 		close(one.begun)

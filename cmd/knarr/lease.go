@@ -75,6 +75,7 @@ func (e *election) lead(ctx context.Context, x *station, work func(context.Conte
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(leader string) {
 				if leader != x.identity && leader != "" {
+					x.informers.passes(x.name)
 					x.log.Info("another replica leads", "part", x.name, "leader", leader)
 				}
 			},

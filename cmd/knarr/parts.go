@@ -80,6 +80,7 @@ func newStation(p part, r reach, e *election, identity string, g *gathering, d *
 	}
 	x := &station{part: p, reach: r, client: client, election: e, identity: identity, informers: g, desk: d, log: log}
 	x.voice = newVoice(client)
+	g.stands(p.name)
 	return x, nil
 }
 
@@ -94,12 +95,16 @@ func (x *station) keep(ctx context.Context) {
 		answered.Go(func() { x.door.keep(answering, x) })
 	}
 	defer context.AfterFunc(ctx, func() { x.desk.leaving.Store(true) })()
-	keepRunning(ctx, x.name, x.log, func(ctx context.Context) error { return x.election.lead(ctx, x, x.work) })
+	defer x.informers.passes(x.name)
+	keepRunning(ctx, x.name, x.log, func(ctx context.Context) error {
+		x.informers.stands(x.name)
+		return x.election.lead(ctx, x, x.work)
+	})
 }
 
 // work is one term.
 func (x *station) work(ctx context.Context) error {
-	shared, leave := x.informers.join(ctx)
+	shared, leave := x.informers.join(ctx, x.name)
 	defer leave()
 	if ctx.Err() != nil {
 		return nil

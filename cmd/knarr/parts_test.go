@@ -121,7 +121,7 @@ func TestAPartThatLosesItsLeaseStopsAndStandsAgain(t *testing.T) {
 	t.Parallel()
 	s, _ := startAPI(t)
 	admin := adminOf(t, s)
-	g := &gathering{client: admin, parts: 2}
+	g := newGathering(admin, time.Minute)
 	loser, losers := newSpells(t, s, controllersPart(&controllersOptions{}), "loser", g)
 	other, others := newSpells(t, s, schedulerPart(&schedulerOptions{}), "other", g)
 	stopLoser, loserEnded := keepUntil(t, loser)
@@ -176,8 +176,8 @@ func TestALeaseIsGivenUpWhenTheWorkHasEnded(t *testing.T) {
 		}
 		return ptr.Deref(held.Spec.HolderIdentity, "")
 	}
-	leader, terms := newSpells(t, s, schedulerPart(&schedulerOptions{}), "leader", &gathering{client: admin, parts: 1})
-	waiting, later := newSpells(t, s, schedulerPart(&schedulerOptions{}), "waiting", &gathering{client: admin, parts: 1})
+	leader, terms := newSpells(t, s, schedulerPart(&schedulerOptions{}), "leader", newGathering(admin, time.Minute))
+	waiting, later := newSpells(t, s, schedulerPart(&schedulerOptions{}), "waiting", newGathering(admin, time.Minute))
 	stop, ended := keepUntil(t, leader)
 	one := next(t, terms)
 	stopWaiting, waitingEnded := keepUntil(t, waiting)
@@ -205,7 +205,7 @@ func TestALeaseIsGivenUpWhenTheWorkHasEnded(t *testing.T) {
 func TestAPartThatEndsIsStartedAgain(t *testing.T) {
 	t.Parallel()
 	s, _ := startAPI(t)
-	x, terms := newSpells(t, s, schedulerPart(&schedulerOptions{}), "x", &gathering{client: adminOf(t, s), parts: 1})
+	x, terms := newSpells(t, s, schedulerPart(&schedulerOptions{}), "x", newGathering(adminOf(t, s), time.Minute))
 	stop, ended := keepUntil(t, x)
 	next(t, terms).end <- errors.New("something broke")
 	two := next(t, terms)

@@ -23,7 +23,7 @@ func TestWhoMayAskAPart(t *testing.T) {
 	t.Parallel()
 	s, config := startAPI(t)
 	admin := adminOf(t, s)
-	x, terms := newSpells(t, s, schedulerPart(&schedulerOptions{}), "x", &gathering{client: admin, parts: 1})
+	x, terms := newSpells(t, s, schedulerPart(&schedulerOptions{}), "x", newGathering(admin, time.Minute))
 	front := defaultServing(0)
 	front.BindAddress = net.IPv4(127, 0, 0, 1)
 	listener, err := front.listen()
@@ -126,15 +126,15 @@ func TestWhoMayAskAPart(t *testing.T) {
 func TestInformersBeginAfterTheLease(t *testing.T) {
 	t.Parallel()
 	s, _ := startAPI(t)
-	g := &gathering{client: adminOf(t, s), parts: 2}
+	g := newGathering(adminOf(t, s), time.Minute)
 	type joined struct {
 		informers any
 		leave     func()
 	}
-	join := func() <-chan joined {
+	join := func(part string) <-chan joined {
 		got := make(chan joined, 1)
 		go func() {
-			i, leave := g.join(t.Context())
+			i, leave := g.join(t.Context(), part)
 			got <- joined{i, leave}
 		}()
 		return got
@@ -149,15 +149,33 @@ func TestInformersBeginAfterTheLease(t *testing.T) {
 			return joined{}
 		}
 	}
-	first, second := join(), join()
+	g.stands("a")
+	g.stands("b")
+	first := join("a")
+	select {
+	case <-first:
+		t.Error("who has won does not wait for who is about to")
+	case <-time.After(50 * time.Millisecond):
+	}
+	second := join("b")
 	a, b := take(first), take(second)
 	if a.informers != b.informers {
 		t.Error("two that come at once do not share")
 	}
-	late := take(join()) // begins by itself after a moment
+	late := take(join("c")) // a and b are at work
 	if late.informers == a.informers {
 		t.Error("who comes late reads what was there before")
 	}
+	g.stands("d")
+	g.stands("e")
+	waiting := join("d")
+	g.passes("e") // another replica leads
+	alone := take(waiting)
+	alone.leave()
+	g.limit = time.Millisecond
+	g.stands("e")
+	take(join("d")).leave() // e does not come
+	g.passes("e")
 	informers := a.informers.(*gathered)
 	a.leave()
 	if informers.life.Err() != nil {
@@ -170,7 +188,7 @@ func TestInformersBeginAfterTheLease(t *testing.T) {
 	late.leave()
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, leave := g.join(gone)
+	_, leave := g.join(gone, "a")
 	leave()
 	if g.next != nil {
 		t.Error("who did not wait is waited for")

@@ -181,7 +181,7 @@ func (o *upOptions) stations(s *server.Server, config *server.Config, log *slog.
 		return nil, err
 	}
 	certificate, authorities := s.Parts()
-	informers := &gathering{client: reader, parts: len(parts)}
+	informers := newGathering(reader, o.election.Retry)
 	stations := make([]*station, len(parts))
 	for i, p := range parts {
 		identity, err := identify(config.DataDir, p.program)
