@@ -10,7 +10,10 @@ require (
 	k8s.io/kubectl v0.36.3
 )
 
-require k8s.io/cri-streaming v0.36.3
+require (
+	k8s.io/cri-streaming v0.36.3
+	mvdan.cc/sh/v3 v3.12.0
+)
 
 require (
 	cel.dev/expr v0.25.2 // indirect

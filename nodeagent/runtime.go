@@ -3,6 +3,7 @@ package nodeagent
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -89,10 +90,15 @@ func imageOn(node, image, named string) *cri.ImageSpec {
 
 // containerConfig is a container as the runtime sees it.
 func containerConfig(p *corev1.Pod, c *corev1.Container, attempt int32, image string) *cri.ContainerConfig {
-	return &cri.ContainerConfig{
+	config := &cri.ContainerConfig{
 		Metadata: &cri.ContainerMetadata{Name: c.Name, Attempt: uint32(attempt)},
 		Image:    &cri.ImageSpec{Image: image, UserSpecifiedImage: c.Image},
 		Command:  c.Command, Args: c.Args, WorkingDir: c.WorkingDir, Stdin: c.Stdin, Tty: c.TTY,
-		Labels: map[string]string{podNameLabel: p.Name, podNamespaceLabel: p.Namespace, podUIDLabel: string(p.UID), containerNameLabel: c.Name},
+		Labels:      map[string]string{podNameLabel: p.Name, podNamespaceLabel: p.Namespace, podUIDLabel: string(p.UID), containerNameLabel: c.Name},
+		Annotations: map[string]string{messagePathAnnotation: c.TerminationMessagePath, messagePolicyAnnotation: string(c.TerminationMessagePolicy)},
 	}
+	if slices.ContainsFunc(p.Spec.InitContainers, func(i corev1.Container) bool { return i.Name == c.Name && !isSidecar(&i) }) {
+		config.Labels[initLabel] = "true"
+	}
+	return config
 }

@@ -216,7 +216,7 @@ func (s *script) step(words []string) (code int32, known bool) {
 	case "false":
 		return 1, true
 	case "echo":
-		if strings.ContainsAny(strings.Join(words, " "), "$`><|") {
+		if strings.ContainsAny(strings.Join(words, " "), "$`><|") || len(words) > 1 && words[1] == "-n" {
 			return 0, false
 		}
 		s.log = append(s.log, entry{s.exitAfter, strings.Trim(strings.Join(words[1:], " "), `"'`)})

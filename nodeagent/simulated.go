@@ -14,6 +14,8 @@ import (
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/clock"
+
+	"github.com/knarr-dev/knarr/nodeagent/shell"
 )
 
 // Simulated is a runtime without containers: its pods run, become ready, exit, fail and take their time as their
@@ -29,6 +31,7 @@ type Simulated struct {
 	containers map[string]*simulatedContainer
 	images     map[string]map[string]bool // by node
 	taken      map[netip.Addr]bool
+	files      map[string]*shell.Files // of nodes, as far as pods have mounted them
 	listeners  map[chan *cri.ContainerEventResponse]context.Context
 	rules      *Simulation // nil: none
 }
@@ -40,6 +43,7 @@ type simulatedPod struct {
 	stopped    bool
 	ip         netip.Addr
 	containers []*simulatedContainer
+	volumes    *shell.Files // nil as long as nobody needs them
 }
 
 type simulatedContainer struct {
@@ -50,12 +54,16 @@ type simulatedContainer struct {
 	timer   clock.Timer // until it exits by itself
 	ended   chan struct{}
 	started time.Time
+	process *process // nil if no program runs
+	// messagePath is the file for its termination message; if logMessage is set, the end of the log stands in for it.
+	messagePath string
+	logMessage  bool
 }
 
 // NewSimulated makes a simulated runtime whose pods have addresses of a range.
 func NewSimulated(c clock.WithDelayedExecution, pods netip.Prefix) *Simulated {
 	return &Simulated{clock: c, pods: pods, sandboxes: map[string]*simulatedPod{}, containers: map[string]*simulatedContainer{},
-		images: map[string]map[string]bool{}, taken: map[netip.Addr]bool{}, listeners: map[chan *cri.ContainerEventResponse]context.Context{}}
+		images: map[string]map[string]bool{}, taken: map[netip.Addr]bool{}, files: map[string]*shell.Files{}, listeners: map[chan *cri.ContainerEventResponse]context.Context{}}
 }
 
 // Version names the runtime.

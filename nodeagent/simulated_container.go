@@ -1,6 +1,7 @@
 package nodeagent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -32,6 +33,7 @@ func (s *Simulated) CreateContainer(_ context.Context, sandbox string, config *c
 	c := &simulatedContainer{pod: p, config: kept, script: script, ended: make(chan struct{}), status: &cri.ContainerStatus{
 		Id: s.newID(config.Metadata.Name), Metadata: config.Metadata, State: cri.ContainerState_CONTAINER_CREATED, CreatedAt: s.clock.Now().UnixNano(),
 		Image: &cri.ImageSpec{Image: config.Image.Image}, ImageRef: imageID(config.Image.Image)}}
+	s.prepare(c, config)
 	p.containers = append(p.containers, c)
 	s.containers[c.status.Id] = c
 	return c.status.Id, nil
@@ -55,6 +57,7 @@ func (s *Simulated) StartContainer(ctx context.Context, id string) error {
 	defer s.mu.Unlock()
 	now := s.clock.Now()
 	c.started, c.status.StartedAt, c.status.State = now, now.UnixNano(), cri.ContainerState_CONTAINER_RUNNING
+	s.launch(c)
 	s.arm(c)
 	s.tell(c, cri.ContainerEventType_CONTAINER_STARTED_EVENT)
 	return nil
@@ -125,6 +128,10 @@ func (s *Simulated) exit(c *simulatedContainer, code int32, reason, message stri
 	if c.timer != nil {
 		c.timer.Stop()
 	}
+	if c.process != nil {
+		c.process.end()
+	}
+	message = cmp.Or(message, c.lastWords(code))
 	c.status.State, c.status.FinishedAt = cri.ContainerState_CONTAINER_EXITED, s.clock.Now().UnixNano()
 	c.status.ExitCode, c.status.Reason, c.status.Message = code, reason, message
 	close(c.ended)
@@ -221,14 +228,22 @@ func (c *simulatedContainer) report() *cri.ContainerStatus {
 		ExitCode: s.ExitCode, Image: s.Image, ImageRef: s.ImageRef, Reason: s.Reason, Message: s.Message}
 }
 
-// Probe answers for a container as its script says.
-func (s *Simulated) Probe(_ context.Context, _ *corev1.Pod, container, id string, kind ProbeKind, _ *corev1.Probe) (bool, string, error) {
+// Probe answers for a container: by the command of the probe, if that can be run, and else as its script says.
+func (s *Simulated) Probe(ctx context.Context, _ *corev1.Pod, container, id string, kind ProbeKind, probe *corev1.Probe) (bool, string, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	c := s.containers[id]
 	if c == nil || c.status.State != cri.ContainerState_CONTAINER_RUNNING {
+		s.mu.Unlock()
 		return false, "container is not running", nil
 	}
+	if probe.Exec != nil {
+		s.mu.Unlock() // a command may take its time
+		if code, output, known := c.try(ctx, probe.Exec.Command); known {
+			return code == 0, output, nil
+		}
+		s.mu.Lock()
+	}
+	defer s.mu.Unlock()
 	age := s.clock.Since(c.started)
 	switch {
 	case kind != Liveness && age < c.script.readyAfter:

@@ -12,6 +12,8 @@ import (
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	utilexec "k8s.io/utils/exec"
+
+	"github.com/knarr-dev/knarr/nodeagent/shell"
 )
 
 // runs are those of a container that the runtime remembers, newest first. The runtime is locked.
@@ -35,7 +37,8 @@ func (s *Simulated) runs(uid, container string) (runs []*simulatedContainer) {
 // mostLines is how much of a log that goes on and on is remembered.
 const mostLines = 10000
 
-// Log is what a container has written by now: nothing is kept, for its script tells what it writes, and when.
+// Log is what a container has written by now. Nothing is kept of one without a program: its script tells what it writes, and
+// when.
 func (s *Simulated) Log(pod *corev1.Pod, container string, previous bool) (lines []LogLine, more <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,6 +52,13 @@ func (s *Simulated) Log(pod *corev1.Pod, container string, previous bool) (lines
 	c := runs[0]
 	if c.started.IsZero() {
 		return nil, c.ended, nil
+	}
+	if c.process != nil {
+		lines, more = c.process.written()
+		if c.status.State == cri.ContainerState_CONTAINER_EXITED {
+			more = nil
+		}
+		return lines, more, nil
 	}
 	until := s.clock.Now()
 	if c.status.FinishedAt != 0 {
@@ -121,8 +131,12 @@ const cannotExecute = 126
 
 // ExecInContainer follows a command if it is one that needs no program, as containers do. Else it says why it cannot.
 func (s *Simulated) ExecInContainer(ctx context.Context, name, uid, container string, command []string, _ io.Reader, out, errs io.WriteCloser, _ bool, _ <-chan remotecommand.TerminalSize, _ time.Duration) error {
-	if _, err := s.running(uid, container); err != nil {
+	c, err := s.running(uid, container)
+	if err != nil {
 		return err
+	}
+	if c.process != nil && shell.Knows(command) {
+		return exitError(c.process.beside(ctx, command, out))
 	}
 	var does script
 	if does.obey(command); !does.exits {
@@ -132,7 +146,7 @@ func (s *Simulated) ExecInContainer(ctx context.Context, name, uid, container st
 		if errs != nil {
 			fmt.Fprintln(errs, noProgram(name))
 		}
-		return utilexec.CodeExitError{Err: fmt.Errorf("exit code %d", cannotExecute), Code: cannotExecute}
+		return exitError(cannotExecute)
 	}
 	now := time.Duration(0)
 	for _, e := range append(does.log, entry{after: does.exitAfter}) {
@@ -143,10 +157,15 @@ func (s *Simulated) ExecInContainer(ctx context.Context, name, uid, container st
 			fmt.Fprintln(out, e.text)
 		}
 	}
-	if does.exitCode != 0 {
-		return utilexec.CodeExitError{Err: fmt.Errorf("exit code %d", does.exitCode), Code: int(does.exitCode)}
+	return exitError(int(does.exitCode))
+}
+
+// exitError is how those who execute a command learn of its exit code.
+func exitError(code int) error {
+	if code == 0 {
+		return nil
 	}
-	return nil
+	return utilexec.CodeExitError{Err: fmt.Errorf("exit code %d", code), Code: code}
 }
 
 // AttachContainer says that there is nobody to talk to.

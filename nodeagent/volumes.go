@@ -224,7 +224,11 @@ func mounts(p *corev1.Pod, c *corev1.Container, vars map[string]string) (list []
 		case slices.Contains(strings.Split(sub, "/"), ".."):
 			return nil, fmt.Errorf("unable to provision SubPath `%s`: must not contain '..'", sub)
 		}
-		mount := &cri.Mount{ContainerPath: m.MountPath, HostPath: path.Join("volumes", m.Name, sub), Readonly: m.ReadOnly,
+		from := objectVolumes
+		if v := p.Spec.Volumes[i]; v.EmptyDir != nil || v.Ephemeral != nil {
+			from = "volumes"
+		}
+		mount := &cri.Mount{ContainerPath: m.MountPath, HostPath: path.Join(from, m.Name, sub), Readonly: m.ReadOnly,
 			Propagation: propagation[ptr.Deref(m.MountPropagation, corev1.MountPropagationNone)]}
 		if host := p.Spec.Volumes[i].HostPath; host != nil {
 			mount.HostPath = path.Join(host.Path, sub)
