@@ -13,15 +13,21 @@ import (
 // delegatedTTL is how long an answer of the API server is good for those who asked it.
 const delegatedTTL = 10 * time.Second
 
-// Delegate is how a part that is no API server knows those who come to it, and what they may: certificates by the
-// authorities, tokens by TokenReviews, rights by SubjectAccessReviews, which are put to the API server that api leads to.
-// Who shows nothing is anonymous. Members of system:masters may everything, and nobody is asked.
-func Delegate(api *rest.Config, authorities *Bundle) (Authenticator, registry.Authorizer, error) {
-	tokens, err := reviews(api, "authentication.k8s.io/v1/tokenreviews")
+// Delegation is how a part that is no API server knows those who come to it, and what they may.
+type Delegation struct {
+	Tokens      *rest.Config // leads to the API server that is asked whose a token is, by a TokenReview
+	Access      *rest.Config // and to the one that is asked what a user may, by a SubjectAccessReview
+	Authorities *Bundle      // of client certificates
+	Proxy       *FrontProxy  // is believed what it says of users; nil if there is none
+}
+
+// Open puts both together. Who shows nothing is anonymous. Members of system:masters may everything, and nobody is asked.
+func (d Delegation) Open() (Authenticator, registry.Authorizer, error) {
+	tokens, err := reviews(d.Tokens, "authentication.k8s.io/v1/tokenreviews")
 	if err != nil {
 		return nil, nil, err
 	}
-	access, err := reviews(api, "authorization.k8s.io/v1/subjectaccessreviews")
+	access, err := reviews(d.Access, "authorization.k8s.io/v1/subjectaccessreviews")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -33,7 +39,7 @@ func Delegate(api *rest.Config, authorities *Bundle) (Authenticator, registry.Au
 	if err != nil {
 		return nil, nil, err
 	}
-	who := Authentication{ClientCAs: []*Bundle{authorities}, Tokens: []registry.TokenAuthenticator{known}, Anonymous: Anonymous{Enabled: true}}
+	who := Authentication{Proxy: d.Proxy, ClientCAs: []*Bundle{d.Authorities}, Tokens: []registry.TokenAuthenticator{known}, Anonymous: Anonymous{Enabled: true}}
 	may := &webhookAuthorizer{service: access, version: "v1", conditions: conditions, onError: registry.NoOpinion,
 		answers: cache.NewLRUExpireCache(maxAnswers), allowed: delegatedTTL, others: delegatedTTL}
 	return who.Authenticator(), Authorizers{Masters{}, may}, nil

@@ -163,7 +163,7 @@ func (c *Config) Validate() error {
 			"--service-account-signing-endpoint takes the place of --service-account-signing-key-file and --service-account-key-file"},
 		{len(c.ServiceAccountKeys) > 0 && c.ServiceAccountSigning == "" && c.ServiceAccountSigner == "", "--service-account-key-file needs --service-account-signing-key-file"},
 	}
-	errs := []error{rangesErr, overridesErr, checkFeatureGates(c.FeatureGates), c.Audit.Validate(), c.checkTokenIssuers(), c.checkAuthentication(), c.Authorization.check()}
+	errs := []error{rangesErr, overridesErr, CheckFeatureGates(c.FeatureGates), c.Audit.Validate(), c.checkTokenIssuers(), c.checkAuthentication(), c.Authorization.check()}
 	if err := admission.CheckNames(c.EnableAdmission, c.DisableAdmission); err != nil {
 		errs = append(errs, fmt.Errorf("--enable-admission-plugins, --disable-admission-plugins: %w", err))
 	}

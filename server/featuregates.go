@@ -60,8 +60,8 @@ UserNamespacesHostNetworkSupport VolumeLimitScaling WindowsCPUAndMemoryAffinity 
 WorkloadWithJob
 `
 
-// checkFeatureGates refuses gates that nobody knows, and values other than the default.
-func checkFeatureGates(wanted map[string]string) error {
+// CheckFeatureGates refuses gates that nobody knows, and values other than the default.
+func CheckFeatureGates(wanted map[string]string) error {
 	defaults := map[string]string{"AllAlpha": "false", "AllBeta": "false"}
 	for name := range strings.FieldsSeq(gatesOn) {
 		defaults[name] = "true"

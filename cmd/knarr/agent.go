@@ -25,15 +25,16 @@ import (
 
 // agentOptions are what nodes in a process of their own can be told. Flags that kubelet has are named as there.
 type agentOptions struct {
-	DataDir    string `flag:"data-dir" help:"data directory of the cluster, if it is on this machine: kubeconfigs of nodes are made there"`
-	Kubeconfig string `flag:"kubeconfig" help:"how the API server is reached, and as which node (default: one made in the data directory)"`
-	Name       string `flag:"hostname-override" help:"name of the node (default: that of the machine)"`
-	Nodes      int    `flag:"simulated-nodes" help:"how many nodes to be, node-1 and so on, in place of one; more than 20 are one agent with one identity"`
-	Simulation string `flag:"simulation" help:"file of rules that say what simulated pods do; it is read again when it changes"`
-	Address    net.IP `flag:"node-ip" help:"address under which the node is reached (default: that of the interface with the default route)"`
-	Bind       net.IP `flag:"address" help:"address on which the kubelet API is served"`
-	Port       int    `flag:"port" help:"port of the kubelet API; several nodes have free ones"`
-	ClientCA   string `flag:"client-ca-file" help:"authorities of the certificates of those who ask (default: those of the kubeconfig)"`
+	DataDir    string            `flag:"data-dir" help:"data directory of the cluster, if it is on this machine: kubeconfigs of nodes are made there"`
+	Kubeconfig string            `flag:"kubeconfig" help:"how the API server is reached, and as which node (default: one made in the data directory)"`
+	Name       string            `flag:"hostname-override" help:"name of the node (default: that of the machine)"`
+	Nodes      int               `flag:"simulated-nodes" help:"how many nodes to be, node-1 and so on, in place of one; more than 20 are one agent with one identity"`
+	Simulation string            `flag:"simulation" help:"file of rules that say what simulated pods do; it is read again when it changes"`
+	Address    net.IP            `flag:"node-ip" help:"address under which the node is reached (default: that of the interface with the default route)"`
+	Bind       net.IP            `flag:"address" help:"address on which the kubelet API is served"`
+	Port       int               `flag:"port" help:"port of the kubelet API; several nodes have free ones"`
+	ClientCA   string            `flag:"client-ca-file" help:"authorities of the certificates of those who ask (default: those of the kubeconfig)"`
+	Gates      map[string]string `flag:"feature-gates" help:"accepted at the values that Kubernetes 1.36 has by default, and at no others"`
 }
 
 func agentCommand() *cobra.Command {
@@ -43,6 +44,9 @@ func agentCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			log, err := logs.logger(c.ErrOrStderr())
 			if err != nil {
+				return err
+			}
+			if err := server.CheckFeatureGates(o.Gates); err != nil {
 				return err
 			}
 			return o.run(c.Context(), log)

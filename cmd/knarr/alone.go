@@ -18,8 +18,9 @@ import (
 
 // alone is a part in a process of its own, against an API server that is elsewhere.
 type alone struct {
-	DataDir    string `flag:"data-dir" help:"data directory of the cluster, if it is on this machine: defaults of other flags are there"`
-	Kubeconfig string `flag:"kubeconfig" help:"how the API server is reached, and as whom (default: the part's own in the data directory)"`
+	DataDir    string            `flag:"data-dir" help:"data directory of the cluster, if it is on this machine: defaults of other flags are there"`
+	Gates      map[string]string `flag:"feature-gates" help:"accepted at the values that Kubernetes 1.36 has by default, and at no others"`
+	Kubeconfig string            `flag:"kubeconfig" help:"how the API server is reached, and as whom (default: the part's own in the data directory)"`
 
 	part  part
 	needs needs
@@ -81,7 +82,7 @@ func aloneCommand(p part, short string, n needs, options ...any) *cobra.Command 
 			if err != nil {
 				return err
 			}
-			if err := errors.Join(n.configure(a, c.Flags().Changed), a.elect.check(), a.front.check()); err != nil {
+			if err := errors.Join(n.configure(a, c.Flags().Changed), a.elect.check(), a.front.check(), server.CheckFeatureGates(a.Gates)); err != nil {
 				return err
 			}
 			return a.run(c.Context(), shown(append(options, &a.front, &a.elect)...), log)
@@ -126,8 +127,8 @@ func (a *alone) run(ctx context.Context, config any, log *slog.Logger) error {
 	return nil
 }
 
-// open opens a part's port, and finds what it shows to those who ask it something, and the authorities by which it knows
-// them. Changed files are taken into use until ctx ends.
+// open opens a part's port, and finds what it shows to those who ask it something, and whom it trusts. Changed files are
+// taken into use until ctx ends.
 func (s *serving) open(ctx context.Context, dataDir string, api *rest.Config, name string, log *slog.Logger) (d *door, err error) {
 	d = &door{serving: *s, dataDir: dataDir}
 	own := func(file string) string { return ifExists(filepath.Join(dataDir, "pki", file)) }
@@ -139,15 +140,10 @@ func (s *serving) open(ctx context.Context, dataDir string, api *rest.Config, na
 	if err != nil {
 		return nil, err
 	}
-	if ca := cmp.Or(s.ClientCA, own("ca.crt"), api.CAFile); ca != "" {
-		d.authorities, err = auth.OpenBundle(ca)
-	} else {
-		d.authorities, err = auth.NewBundle(api.CAData)
-	}
-	if err != nil {
+	if d.trust, err = s.trusts(own, api); err != nil {
 		return nil, err
 	}
-	go auth.Reread(ctx, log, d.shown, d.authorities)
+	go auth.Reread(ctx, log, d.shown, d.trust.Authorities)
 	d.listener, err = s.listen()
 	return d, err
 }

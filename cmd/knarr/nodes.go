@@ -190,7 +190,7 @@ func (h *nodeHost) runAgent(ctx context.Context, user registry.User, names []str
 	}
 	told := newVoice(client)
 	defer told.end()
-	who, _, err := auth.Delegate(way.own(), h.authorities)
+	who, _, err := auth.Delegation{Tokens: way.own(), Access: way.own(), Authorities: h.authorities}.Open()
 	if err != nil {
 		return err
 	}

@@ -30,12 +30,15 @@ type serving struct {
 	CertFile    string   `flag:"tls-cert-file" help:"certificate to serve with (default: the data directory's pki/parts.crt, or one that nobody vouches for)"`
 	KeyFile     string   `flag:"tls-private-key-file" help:"key of --tls-cert-file"`
 	ClientCA    string   `flag:"client-ca-file" help:"authorities of the certificates of those who ask (default: the data directory's pki/ca.crt, or those of the kubeconfig)"`
+	Proxy       proxy    `prefix:"requestheader-"`
+	Tokens      string   `flag:"authentication-kubeconfig" help:"how the API server is reached that knows tokens (default: that of --kubeconfig)"`
+	Access      string   `flag:"authorization-kubeconfig" help:"how the API server is reached that knows what users may (default: that of --kubeconfig)"`
 	Open        []string `flag:"authorization-always-allow-paths" help:"paths that everybody may ask for; a * at the end stands for all that follows"`
 	Profiling   bool     `flag:"profiling" help:"serve /debug/pprof"`
 }
 
 func defaultServing(port int) serving {
-	return serving{BindAddress: net.IPv4zero, Port: port, Open: []string{"/healthz", "/livez", "/readyz"}, Profiling: true}
+	return serving{Proxy: defaultProxy(), BindAddress: net.IPv4zero, Port: port, Open: []string{"/healthz", "/livez", "/readyz"}, Profiling: true}
 }
 
 // check names what is wrong.
@@ -80,10 +83,10 @@ func urlOf(l net.Listener) string {
 // door is an open port, and who is behind it.
 type door struct {
 	serving
-	listener    net.Listener
-	shown       *auth.Certificate
-	authorities *auth.Bundle // of those who ask
-	dataDir     string       // where it is noted that it is open
+	listener net.Listener
+	shown    *auth.Certificate
+	trust    auth.Delegation // in those who ask
+	dataDir  string          // where it is noted that it is open
 }
 
 // keep answers until ctx ends.
@@ -100,7 +103,7 @@ func (d *door) keep(ctx context.Context, x *station) {
 }
 
 func (d *door) answer(ctx context.Context, x *station) error {
-	who, may, err := auth.Delegate(x.own(), d.authorities)
+	who, may, err := d.trust.Open()
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,13 @@ func TestWhoMayAskAPart(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown, authorities := s.Parts()
-	x.door = &door{serving: front, listener: listener, shown: shown, authorities: authorities}
+	x.door = &door{serving: front, listener: listener, shown: shown,
+		trust: auth.Delegation{Tokens: x.own(), Access: x.own(), Authorities: authorities}}
+	pki := filepath.Join(config.DataDir, "pki")
+	believed := defaultProxy()
+	if x.door.trust.Proxy, err = believed.open(filepath.Join(pki, "front-proxy-ca.crt")); err != nil {
+		t.Fatal(err)
+	}
 	stop, ended := keepUntil(t, x)
 	one := next(t, terms)
 	t.Cleanup(func() {
@@ -59,7 +65,10 @@ func TestWhoMayAskAPart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pki := filepath.Join(config.DataDir, "pki")
+	frontProxy, err := tls.LoadX509KeyPair(filepath.Join(pki, "front-proxy-client.crt"), filepath.Join(pki, "front-proxy-client.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	own, err := tls.LoadX509KeyPair(filepath.Join(pki, "admin.crt"), filepath.Join(pki, "admin.key"))
 	if err != nil {
 		t.Fatal(err)
@@ -72,6 +81,7 @@ func TestWhoMayAskAPart(t *testing.T) {
 
 	for _, c := range []struct {
 		rule, path, token string
+		names             string // whom a header names
 		certificate       *tls.Certificate
 		code              int
 		says              string
@@ -87,6 +97,8 @@ func TestWhoMayAskAPart(t *testing.T) {
 		{rule: "a user with the right", path: "/metrics", token: monitor, code: 200, says: `leader_election_master_status{name="kube-scheduler"} 1`},
 		{rule: "and with that one only", path: "/configz", token: monitor, code: 403},
 		{rule: "a certificate of the cluster's authority", path: "/configz", certificate: &own, code: 200, says: `"kube-scheduler"`},
+		{rule: "whom the front proxy names", path: "/configz", certificate: &frontProxy, names: "somebody", code: 403, says: `User \"somebody\"`},
+		{rule: "and nobody else is believed", path: "/configz", names: "kubernetes-admin", code: 403, says: `User \"system:anonymous\"`},
 		{rule: "a check by its name", path: "/readyz/informer-sync", certificate: &own, code: 200, says: "ok"},
 		{rule: "a path that there is not", path: "/nothing", certificate: &own, code: 404},
 		{rule: "profiles, where they are not served", path: "/debug/pprof/", certificate: &own, code: 404},
@@ -105,6 +117,9 @@ func TestWhoMayAskAPart(t *testing.T) {
 			}
 			if c.token != "" {
 				r.Header.Set("Authorization", "Bearer "+c.token)
+			}
+			if c.names != "" {
+				r.Header.Set("X-Remote-User", c.names)
 			}
 			answer, err := transport.RoundTrip(r)
 			if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/knarr-dev/knarr/auth"
 	"github.com/knarr-dev/knarr/server"
 )
 
@@ -203,7 +204,8 @@ func (o *upOptions) stations(s *server.Server, config *server.Config, log *slog.
 			return nil, err
 		}
 		s.PartIsAt(p.status, urlOf(listener)+"/healthz")
-		x.door = &door{serving: front, listener: listener, shown: certificate, authorities: authorities, dataDir: config.DataDir}
+		x.door = &door{serving: front, listener: listener, shown: certificate,
+			trust: auth.Delegation{Tokens: x.own(), Access: x.own(), Authorities: authorities}, dataDir: config.DataDir}
 	}
 	return stations, nil
 }
