@@ -126,6 +126,8 @@ func localVolume(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageCl
 		return nil, errors.New("claims with a selector get volumes that are there already")
 	case claim.Spec.DataSource != nil || claim.Spec.DataSourceRef != nil:
 		return nil, errors.New("a folder begins empty: claims with a dataSource need a driver that knows it")
+	case ptr.Deref(claim.Spec.VolumeAttributesClassName, "") != "":
+		return nil, errors.New("a folder has no attributes: claims with a volumeAttributesClassName need a driver")
 	case len(class.MountOptions) > 0:
 		return nil, fmt.Errorf("a folder is not mounted by itself: the class has mount options %v", class.MountOptions)
 	}

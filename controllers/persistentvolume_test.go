@@ -380,7 +380,17 @@ func TestVolumesThatAreFolders(t *testing.T) {
 	if _, err := localVolume(aClaim(), class, nil, "/data"); err == nil {
 		t.Error("a volume on no node")
 	}
-	if _, err := localVolume(aClaim(func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeMode = ptr.To(corev1.PersistentVolumeBlock) }), class, node, "/data"); err == nil {
-		t.Error("a folder that is a block device")
+	for what, option := range map[string]claimOption{
+		"a block device": func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeMode = ptr.To(corev1.PersistentVolumeBlock) },
+		"for many nodes": func(c *corev1.PersistentVolumeClaim) {
+			c.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
+		},
+		"one that is there already": func(c *corev1.PersistentVolumeClaim) { c.Spec.Selector = &metav1.LabelSelector{} },
+		"a copy":                    func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource = &corev1.TypedLocalObjectReference{} },
+		"with attributes":           func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeAttributesClassName = ptr.To("fast") },
+	} {
+		if _, err := localVolume(aClaim(option), class, node, "/data"); err == nil {
+			t.Errorf("a folder that is %s", what)
+		}
 	}
 }
