@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -51,6 +52,10 @@ type Config struct {
 	Capacity corev1.ResourceList
 	// Version is the kubelet's version that the nodes tell.
 	Version string
+	// Manifests are where static pods are found.
+	Manifests Manifests
+	// Complete gives a static pod its defaults and checks it.
+	Complete func(*corev1.Pod) error
 	// LeasePeriod is how often a node says that it is alive.
 	LeasePeriod time.Duration
 }
@@ -68,9 +73,9 @@ type Agent struct {
 	pulled      sync.Map // nodes that have images of which their status does not tell
 	voices      chan struct{}
 	library     *library
-	services    corelisters.ServiceLister
-	adopted     map[string]string // sandboxes from before, by pod UID
-	life        context.Context   // of Run: what outlasts the round of a pod ends with it
+	services    atomic.Pointer[corelisters.ServiceLister] // nil until they are known
+	adopted     map[string]string                         // sandboxes from before, by pod UID
+	life        context.Context                           // of Run: what outlasts the round of a pod ends with it
 }
 
 // voices is how many writes of an agent are under way at a time.
@@ -81,6 +86,7 @@ func New(c Config) *Agent {
 	a := &Agent{Config: c, recorders: map[string]record.EventRecorder{}, voices: make(chan struct{}, voices),
 		library: newLibrary(c.Client)}
 	a.desk.pods, a.desk.used, a.desk.ports = map[types.UID]*work{}, map[string]load{}, map[string]map[hostPort]bool{}
+	a.desk.statics = newStatics()
 	for _, node := range c.Nodes {
 		a.recorders[node] = c.Events(node)
 	}
@@ -111,6 +117,10 @@ func (a *Agent) Run(ctx context.Context, ready func()) error {
 	a.life = ctx
 	var parts sync.WaitGroup
 	errs := make([]error, 3)
+	// Static pods are known before the API tells of their mirrors.
+	known := make(chan struct{})
+	parts.Go(func() { a.followManifests(ctx, func() { close(known) }) })
+	<-known
 	for i, part := range []func(context.Context) error{a.watch, a.follow, a.beat} {
 		parts.Go(func() {
 			defer stop()
@@ -173,7 +183,7 @@ func (a *Agent) watchAt(ctx context.Context, pods, nodes cache.SharedIndexInform
 		return err
 	}
 	defer remove()
-	a.services = services.Lister()
+	lister := services.Lister()
 	synced := services.Informer().HasSynced
 	for _, f := range start {
 		f.Start(ctx.Done())
@@ -181,6 +191,7 @@ func (a *Agent) watchAt(ctx context.Context, pods, nodes cache.SharedIndexInform
 	if !cache.WaitForCacheSync(ctx.Done(), synced) {
 		return nil
 	}
+	a.services.Store(&lister)
 	told := func(o any, gone bool) {
 		if last, unknown := o.(cache.DeletedFinalStateUnknown); unknown {
 			o = last.Obj
@@ -202,14 +213,19 @@ func (a *Agent) watchAt(ctx context.Context, pods, nodes cache.SharedIndexInform
 	return nil
 }
 
-// servicesOf are the Services of which a pod is told.
+// servicesOf are the Services of which a pod is told. Static pods may be started before any is known, as upstream's.
 func (a *Agent) servicesOf(p *corev1.Pod) []*corev1.Service {
+	known := a.services.Load()
+	if known == nil {
+		return nil
+	}
+	lister := *known
 	var list []*corev1.Service
 	if ptr.Deref(p.Spec.EnableServiceLinks, true) {
-		list, _ = a.services.Services(p.Namespace).List(labels.Everything()) // a lister has no errors
+		list, _ = lister.Services(p.Namespace).List(labels.Everything()) // a lister has no errors
 	}
 	if p.Namespace != metav1.NamespaceDefault || len(list) == 0 {
-		if s, err := a.services.Services(metav1.NamespaceDefault).Get("kubernetes"); err == nil {
+		if s, err := lister.Services(metav1.NamespaceDefault).Get("kubernetes"); err == nil {
 			list = append(list, s)
 		}
 	}

@@ -2,10 +2,12 @@ package nodeagent
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
@@ -54,6 +57,13 @@ func newWorkshop(t *testing.T, change func(*Config), objects ...corev1.Pod) *wor
 		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
 		review.Status.Allowed = slices.Contains(w.may, review.Spec.ResourceAttributes.Subresource)
 		return true, review, nil
+	})
+	var made atomic.Int64
+	w.api.PrependReactor("create", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if p := a.(clienttesting.CreateAction).GetObject().(*corev1.Pod); p.UID == "" {
+			p.UID = types.UID(fmt.Sprint("uid-", made.Add(1)))
+		}
+		return false, nil, nil
 	})
 	simulated := NewSimulated(w.clock, netip.MustParsePrefix("10.0.0.0/24"))
 	c := Config{Nodes: []string{"node"}, Client: w.api, Runtime: simulated, Prober: simulated, Hooks: simulated, Logs: simulated, Streams: simulated,

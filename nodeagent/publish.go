@@ -13,11 +13,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
-// publish tells the API what a pod is like, if that has changed, and reports whether the pod is over. When many pods have
-// something to say, each waits for its turn, and says then how it is by then: what came and went meanwhile is not told.
-func (a *Agent) publish(ctx context.Context, w *work, pod *corev1.Pod, seen *observed, ending, end bool) (over bool, err error) {
+// publish tells the API what a pod is like, if that has changed, and reports whether the pod is over. It is told at the pod
+// itself, or at the mirror of a static one, as long as there is one. When many pods have something to say, each waits for its
+// turn, and says then how it is by then: what came and went meanwhile is not told.
+func (a *Agent) publish(ctx context.Context, w *work, pod, at *corev1.Pod, seen *observed, ending, end bool) (over bool, err error) {
 	status, over := a.standing(w, pod, seen, ending, end)
-	if status == nil {
+	if w.known(at, status) {
 		return over, nil
 	}
 	if !a.say(ctx) {
@@ -27,43 +28,61 @@ func (a *Agent) publish(ctx context.Context, w *work, pod *corev1.Pod, seen *obs
 	if *seen, err = a.observe(ctx, w, pod); err != nil {
 		return over, err
 	}
-	if status, over = a.standing(w, pod, seen, ending, end); status == nil {
+	if status, over = a.standing(w, pod, seen, ending, end); w.known(at, status) {
 		return over, nil
 	}
-	body, err := statusPatch(pod, w.told(pod), status)
+	body, err := statusPatch(at, w.told(at), status)
 	if err != nil {
 		return over, err
 	}
-	_, err = a.Client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
+	_, err = a.Client.CoreV1().Pods(at.Namespace).Patch(ctx, at.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return over, nil // gone, or another pod has the name: the watch tells
 	case err != nil:
 		return over, fmt.Errorf("status: %w", err)
 	}
-	w.status = status
+	w.status, w.mirrored = status, mirrored{at.UID, status}
 	return over, nil
 }
 
-// standing is a pod's status as it follows from what was seen, nil if the API knows it, and whether the pod is over.
+// mirrored is what a mirror was told last.
+type mirrored struct {
+	uid    types.UID
+	status *corev1.PodStatus
+}
+
+// standing is a pod's status as it follows from what was seen, and whether the pod is over.
 func (a *Agent) standing(w *work, pod *corev1.Pod, seen *observed, ending, end bool) (_ *corev1.PodStatus, over bool) {
 	over = end && !seen.running()
-	old := w.told(pod)
+	old := w.status
+	if old == nil {
+		old = &pod.Status
+	}
 	status := podStatus(&reading{pod: pod, old: old, seen: seen, health: w.health, trouble: w.trouble, verdict: w.verdict,
 		ending: ending, over: over, nodeIPs: a.hostIPs(pod.Spec.NodeName), runtime: a.runtimeName}, metav1.NewTime(a.Clock.Now().Truncate(1e9)))
-	if equality.Semantic.DeepEqual(*old, status) {
-		return nil, over
-	}
 	return &status, over
+}
+
+// known reports whether a status need not be told: the API has it, or there is no mirror to tell it.
+func (w *work) known(at *corev1.Pod, status *corev1.PodStatus) bool {
+	if at == nil {
+		w.status = status
+		return true
+	}
+	return equality.Semantic.DeepEqual(w.told(at), status)
 }
 
 // told is the status that the API has, with the agent's own last word where that is on its way: conditions of others may
 // have changed meanwhile.
-func (w *work) told(pod *corev1.Pod) *corev1.PodStatus {
-	if w.status != nil {
+func (w *work) told(at *corev1.Pod) *corev1.PodStatus {
+	switch {
+	case w.static && w.mirrored.status != nil && w.mirrored.uid == at.UID:
+		return w.mirrored.status
+	case !w.static && w.status != nil:
 		return w.status
 	}
-	return &pod.Status
+	return &at.Status
 }
 
 // statusPatch is the change of the status, for this very pod.

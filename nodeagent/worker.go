@@ -19,10 +19,11 @@ import (
 // A pod is worked on by one goroutine at a time, which exists while there is something to do: a pod that just runs costs
 // none. What changes meanwhile makes it go round once more.
 type desk struct {
-	mu    sync.Mutex // guards pods, used and ports, and of each work pod, gone, dirty, busy, timer, interrupt, counted and ports
-	pods  map[types.UID]*work
-	used  map[string]load              // by node
-	ports map[string]map[hostPort]bool // taken, by node
+	mu      sync.Mutex // guards the fields below it, and of each work those above the line
+	pods    map[types.UID]*work
+	used    map[string]load              // by node
+	ports   map[string]map[hostPort]bool // taken, by node
+	statics statics
 	// busy are the goroutines that work.
 	busy sync.WaitGroup
 }
@@ -30,7 +31,9 @@ type desk struct {
 // work is one pod. Fields below the line belong to the goroutine that works on it.
 type work struct {
 	pod         *corev1.Pod // as the API had it last
-	gone        bool        // the API has it no more
+	gone        bool        // the API, or its source, has it no more
+	static      bool        // it comes from a source of its node
+	mirror      *corev1.Pod // of a static pod, as the API has it
 	dirty, busy bool
 	timer       clock.Timer
 	interrupt   context.CancelFunc // of the round that runs, for when the pod is to end
@@ -49,6 +52,7 @@ type work struct {
 	ends     time.Time // since when it is being ended
 	verdict  *verdict
 	status   *corev1.PodStatus // as published last
+	mirrored mirrored          // of a static pod
 	released bool              // taken from the API; what is there still is held by finalizers, or is seen no more in a moment
 	retry    backoff           // of rounds that fail
 }
@@ -71,16 +75,16 @@ type verdict struct {
 func (a *Agent) told(ctx context.Context, pod *corev1.Pod, gone bool) {
 	a.desk.mu.Lock()
 	defer a.desk.mu.Unlock()
+	if isMirror(pod) {
+		a.toldMirror(ctx, pod, gone)
+		return
+	}
 	w := a.desk.pods[pod.UID]
 	if w == nil {
 		if gone || finished(pod.Status.Phase) && pod.DeletionTimestamp == nil {
 			return
 		}
-		w = &work{recalled: recall(&pod.Status, a.Clock.Now()), health: map[string]health{}, backoffs: map[string]backoff{}, revive: map[string]bool{},
-			stopping: map[string]bool{}, trouble: map[string]trouble{}}
-		w.sandbox = a.adopted[string(pod.UID)]
-		a.desk.pods[pod.UID] = w
-		a.admit(w, pod)
+		w = a.newWork(pod)
 	}
 	ends := gone || pod.DeletionTimestamp != nil
 	if ends && w.interrupt != nil && w.pod.DeletionTimestamp == nil && !w.gone {
@@ -92,6 +96,16 @@ func (a *Agent) told(ctx context.Context, pod *corev1.Pod, gone bool) {
 		return // the agent's own writes come back
 	}
 	a.wake(ctx, w)
+}
+
+// newWork puts a pod on the desk, which is locked.
+func (a *Agent) newWork(pod *corev1.Pod) *work {
+	w := &work{recalled: recall(&pod.Status, a.Clock.Now()), health: map[string]health{}, backoffs: map[string]backoff{}, revive: map[string]bool{},
+		stopping: map[string]bool{}, trouble: map[string]trouble{}}
+	w.sandbox = a.adopted[string(pod.UID)]
+	a.desk.pods[pod.UID] = w
+	a.admit(w, pod)
+	return w
 }
 
 // changes reports whether more than the status that the agent wrote itself has changed.
@@ -157,6 +171,9 @@ func (a *Agent) workOn(ctx context.Context, w *work) {
 		}
 		if done {
 			delete(a.desk.pods, pod.UID)
+			if w.static {
+				a.staticEnded(ctx, pod)
+			}
 			w.busy = false
 			a.desk.mu.Unlock()
 			return
@@ -198,7 +215,13 @@ func (a *Agent) sync(ctx context.Context, w *work, pod *corev1.Pod, gone bool) (
 	if w.released {
 		return next, false, applied // its last word was said
 	}
-	over, err := a.publish(ctx, w, pod, &seen, ending, todo.end)
+	at := pod
+	if w.static {
+		if at, err = a.reflect(ctx, pod, a.mirrorOf(w)); err != nil {
+			return next, false, err
+		}
+	}
+	over, err := a.publish(ctx, w, pod, at, &seen, ending, todo.end)
 	if err != nil {
 		return next, false, err
 	}
@@ -210,6 +233,13 @@ func (a *Agent) sync(ctx context.Context, w *work, pod *corev1.Pod, gone bool) (
 		return next, false, a.release(ctx, w, pod)
 	}
 	return next, false, nil
+}
+
+// mirrorOf is the mirror of a static pod; nil if there is none.
+func (a *Agent) mirrorOf(w *work) *corev1.Pod {
+	a.desk.mu.Lock()
+	defer a.desk.mu.Unlock()
+	return w.mirror
 }
 
 // deadline reports whether a pod has been active for longer than it may be, and when it will have been.

@@ -3,7 +3,9 @@ package test
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,13 +39,28 @@ func TestPartsInProcessesOfTheirOwn(t *testing.T) {
 	first := holder()
 	waiting := api.Beside("controllers", election...)
 	api.Beside("scheduler", election...)
-	api.Agent("--simulated-nodes=2", "--node-ip=127.0.0.1", "--address=127.0.0.1")
+	manifests := t.TempDir()
+	if err := os.WriteFile(filepath.Join(manifests, "static.yaml"), []byte(`{apiVersion: v1, kind: Pod, metadata: {name: static}, spec: {containers: [{name: c, image: i}]}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	api.Agent("--simulated-nodes=2", "--node-ip=127.0.0.1", "--address=127.0.0.1", "--pod-manifest-path="+manifests)
 
 	deploy(t, client, "before")
 	awaitAvailable(t, client, "before")
 	if log := podLog(t, client); !strings.Contains(log, "simulated") {
 		t.Errorf("a node says %q", log)
 	}
+
+	// Each node has the static pod, and its mirror comes back.
+	running := func(name string) bool {
+		p, err := client.CoreV1().Pods("default").Get(t.Context(), name, metav1.GetOptions{})
+		return err == nil && p.Status.Phase == corev1.PodRunning && p.DeletionTimestamp == nil
+	}
+	eventually(t, "a static pod runs on each node", func() bool { return running("static-node-1") && running("static-node-2") })
+	if err := client.CoreV1().Pods("default").Delete(t.Context(), "static-node-1", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "its mirror is back", func() bool { return running("static-node-1") })
 
 	killed := time.Now()
 	leader.Kill()

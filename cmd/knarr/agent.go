@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/knarr-dev/knarr/auth"
+	"github.com/knarr-dev/knarr/nodeagent"
 	"github.com/knarr-dev/knarr/registry"
 	"github.com/knarr-dev/knarr/server"
 )
@@ -30,6 +32,9 @@ type agentOptions struct {
 	Name       string            `flag:"hostname-override" help:"name of the node (default: that of the machine)"`
 	Nodes      int               `flag:"simulated-nodes" help:"how many nodes to be, node-1 and so on, in place of one; more than 20 are one agent with one identity"`
 	Simulation string            `flag:"simulation" help:"file of rules that say what simulated pods do; it is read again when it changes"`
+	Manifests  string            `flag:"pod-manifest-path" help:"folder of manifests, or one, of pods that run on the node whether the API knows of them or not"`
+	URL        string            `flag:"manifest-url" help:"URL of manifests of such pods"`
+	URLHeader  []string          `flag:"manifest-url-header" help:"headers to send to it, key:value"`
 	Address    net.IP            `flag:"node-ip" help:"address under which the node is reached (default: that of the interface with the default route)"`
 	Bind       net.IP            `flag:"address" help:"address on which the kubelet API is served"`
 	Port       int               `flag:"port" help:"port of the kubelet API; several nodes have free ones"`
@@ -82,7 +87,12 @@ func (o *agentOptions) run(ctx context.Context, log *slog.Logger) error {
 	if err = errors.Join(err, checkSimulation(o.Simulation)); err != nil {
 		return err
 	}
-	h := &nodeHost{bind: o.Bind, address: o.Address, port: o.Port, simulation: o.Simulation, log: log, reach: o.reach, admin: o.admin}
+	header, err := headerOf(o.URLHeader)
+	if err != nil {
+		return err
+	}
+	h := &nodeHost{bind: o.Bind, address: o.Address, port: o.Port, simulation: o.Simulation, log: log,
+		manifests: nodeagent.Manifests{Path: o.Manifests, URL: o.URL, Header: header, Period: manifestPeriod}, reach: o.reach, admin: o.admin}
 	if h.address == nil {
 		if h.address, err = utilnet.ResolveBindAddress(o.Bind); utilnet.IsNoRoutesError(err) {
 			h.address, err = net.IPv4(127, 0, 0, 1), nil
@@ -97,6 +107,22 @@ func (o *agentOptions) run(ctx context.Context, log *slog.Logger) error {
 	go auth.Reread(ctx, log, h.authorities)
 	h.run(ctx, names, sync.OnceFunc(func() { log.Info("nodes are registered", "nodes", nodesText(names)) }))
 	return nil
+}
+
+// manifestPeriod is how often a URL is asked for manifests, as upstream's.
+const manifestPeriod = 20 * time.Second
+
+// headerOf reads headers from a command line.
+func headerOf(lines []string) (http.Header, error) {
+	header := http.Header{}
+	for _, line := range lines {
+		key, value, found := strings.Cut(line, ":")
+		if !found {
+			return nil, fmt.Errorf("--manifest-url-header=%s: want key:value", line)
+		}
+		header.Add(strings.TrimSpace(key), strings.TrimSpace(value))
+	}
+	return header, nil
 }
 
 // authorities are those of the certificates of who asks a node something.

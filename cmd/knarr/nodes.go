@@ -67,6 +67,7 @@ type nodeHost struct {
 	port          int
 	authorities   *auth.Bundle // of those who ask them something
 	simulation    string       // file of rules for simulated pods; none if empty
+	manifests     nodeagent.Manifests
 	log           *slog.Logger
 }
 
@@ -213,6 +214,7 @@ func (h *nodeHost) runAgent(ctx context.Context, user registry.User, names []str
 		Events: func(node string) record.EventRecorder { return told.on("kubelet", node) },
 		Clock:  clock.RealClock{}, Log: log, Addresses: simulatedAddresses(names, h.address), Who: knownBy(who), Port: listener.Addr().(*net.TCPAddr).Port,
 		Capacity: simulatedCapacity(), Version: "v" + server.Release, LeasePeriod: period,
+		Manifests: h.manifests, Complete: registry.CompletePod,
 	})
 	web := &http.Server{Handler: agent.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	served := make(chan struct{})
