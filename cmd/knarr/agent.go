@@ -38,6 +38,8 @@ type agentOptions struct {
 	Address    net.IP            `flag:"node-ip" help:"address under which the node is reached (default: that of the interface with the default route)"`
 	Bind       net.IP            `flag:"address" help:"address on which the kubelet API is served"`
 	Port       int               `flag:"port" help:"port of the kubelet API; several nodes have free ones"`
+	CertFile   string            `flag:"tls-cert-file" help:"certificate of the kubelet API (default: the data directory's pki/parts.crt, or one that nobody vouches for)"`
+	KeyFile    string            `flag:"tls-private-key-file" help:"key of --tls-cert-file"`
 	ClientCA   string            `flag:"client-ca-file" help:"authorities of the certificates of those who ask (default: those of the kubeconfig)"`
 	Gates      map[string]string `flag:"feature-gates" help:"accepted at the values that Kubernetes 1.36 has by default, and at no others"`
 }
@@ -105,6 +107,12 @@ func (o *agentOptions) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	go auth.Reread(ctx, log, h.authorities)
+	if h.shown, err = o.shown(); err != nil {
+		return err
+	}
+	if h.shown != nil {
+		go auth.Reread(ctx, log, h.shown)
+	}
 	h.run(ctx, names, sync.OnceFunc(func() { log.Info("nodes are registered", "nodes", nodesText(names)) }))
 	return nil
 }
@@ -123,6 +131,19 @@ func headerOf(lines []string) (http.Header, error) {
 		header.Add(strings.TrimSpace(key), strings.TrimSpace(value))
 	}
 	return header, nil
+}
+
+// shown is the certificate of the kubelet API; nil if there is none.
+func (o *agentOptions) shown() (*auth.Certificate, error) {
+	pki := filepath.Join(o.DataDir, "pki")
+	cert, key := o.CertFile, o.KeyFile
+	if cert == "" && key == "" {
+		cert, key = ifExists(filepath.Join(pki, "parts.crt")), ifExists(filepath.Join(pki, "parts.key"))
+	}
+	if cert == "" && key == "" {
+		return nil, nil
+	}
+	return auth.OpenCertificate(cert, key)
 }
 
 // authorities are those of the certificates of who asks a node something.

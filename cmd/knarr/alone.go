@@ -85,7 +85,7 @@ func aloneCommand(p part, short string, n needs, options ...any) *cobra.Command 
 			if err := errors.Join(n.configure(a, c.Flags().Changed), a.elect.check(), a.front.check(), server.CheckFeatureGates(a.Gates)); err != nil {
 				return err
 			}
-			return a.run(c.Context(), shown(append(options, &a.front, &a.elect)...), log)
+			return a.run(c.Context(), log)
 		},
 	}
 	for _, o := range append([]any{a}, append(options, &a.front, &a.elect)...) {
@@ -97,7 +97,7 @@ func aloneCommand(p part, short string, n needs, options ...any) *cobra.Command 
 }
 
 // run runs the part until ctx ends.
-func (a *alone) run(ctx context.Context, config any, log *slog.Logger) error {
+func (a *alone) run(ctx context.Context, log *slog.Logger) error {
 	r, err := openOutside(cmp.Or(a.Kubeconfig, ifExists(filepath.Join(a.DataDir, a.part.name+".kubeconfig"))))
 	if err != nil {
 		return fmt.Errorf("%w (`knarr apiserver` over the same --data-dir makes a kubeconfig; --kubeconfig names another)", err)
@@ -113,7 +113,7 @@ func (a *alone) run(ctx context.Context, config any, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	x, err := newStation(a.part, r, &a.elect, identity, newGathering(client, a.elect.Retry), newDesk(a.part.program, config, a.front.Profiling), log)
+	x, err := newStation(a.part, r, &a.elect, identity, newGathering(client, a.elect.Retry), newDesk(a.part, a.front.Profiling), log)
 	if err != nil {
 		return err
 	}

@@ -141,6 +141,11 @@ func (o *controllersOptions) mask(p netip.Prefix) int {
 	return cmp.Or(o.NodeMask, o.NodeMaskIPv6)
 }
 
+// configured is what the flags say.
+func (o *controllersOptions) configured() (string, any) {
+	return "kubecontrollermanager.config.k8s.io", shown(o)
+}
+
 // run runs the controllers for one term.
 func (o *controllersOptions) run(ctx context.Context, t *term) error {
 	meta, err := metadata.NewForConfig(t.own())

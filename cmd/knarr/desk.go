@@ -21,8 +21,7 @@ import (
 // desk is where a part tells how it is: /healthz, /livez, /readyz, /metrics, /configz, /debug/pprof, and what its present
 // term has to add. A part that waits for its lease is well, and ready to take it.
 type desk struct {
-	program  string
-	config   any // of the part, for /configz
+	part
 	profiles bool
 	watchDog *leaderelection.HealthzAdaptor
 	lasting  *prometheus.Registry
@@ -40,13 +39,13 @@ type presence struct {
 // renewalSlack is how long after its lease has run out a leader that still thinks it leads is well, as upstream's.
 const renewalSlack = 20 * time.Second
 
-func newDesk(program string, config any, profiles bool) *desk {
-	d := &desk{program: program, config: config, profiles: profiles, watchDog: leaderelection.NewLeaderHealthzAdaptor(renewalSlack),
+func newDesk(p part, profiles bool) *desk {
+	d := &desk{part: p, profiles: profiles, watchDog: leaderelection.NewLeaderHealthzAdaptor(renewalSlack),
 		lasting: prometheus.NewRegistry()}
 	d.lasting.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "leader_election_master_status",
 			Help:        "Whether this process leads, by the name of the lease.",
-			ConstLabels: prometheus.Labels{"name": program}}, func() float64 {
+			ConstLabels: prometheus.Labels{"name": p.program}}, func() float64 {
 			if d.present.Load() == nil {
 				return 0
 			}
@@ -110,8 +109,9 @@ func (d *desk) own(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d *desk) configz(w http.ResponseWriter, _ *http.Request) {
+	name, config := d.configured()
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(map[string]any{d.program: d.config}) // whoever went away gets nothing
+	json.NewEncoder(w).Encode(map[string]any{name: config}) // whoever went away gets nothing
 }
 
 func (d *desk) checks() server.Checks {

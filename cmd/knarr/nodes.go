@@ -65,8 +65,9 @@ type nodeHost struct {
 	// bind is what kubelet APIs listen on, and port where, if there is one of them; address is where they are reached.
 	bind, address net.IP
 	port          int
-	authorities   *auth.Bundle // of those who ask them something
-	simulation    string       // file of rules for simulated pods; none if empty
+	authorities   *auth.Bundle      // of those who ask them something
+	shown         *auth.Certificate // to those; nil makes one that nobody vouches for
+	simulation    string            // file of rules for simulated pods; none if empty
 	manifests     nodeagent.Manifests
 	log           *slog.Logger
 }
@@ -242,11 +243,14 @@ func simulatedAddresses(nodes []string, host net.IP) func(node string) []corev1.
 	}
 }
 
-// listen listens for the kubelet API, with a certificate that nobody vouches for, as a kubelet does that was given none.
+// listen listens for the kubelet API.
 func (h *nodeHost) listen(node string, port int) (net.Listener, error) {
-	certificate, err := auth.SelfSigned(node, h.address)
-	if err != nil {
-		return nil, err
+	certificate := h.shown
+	if certificate == nil {
+		var err error
+		if certificate, err = auth.SelfSigned(node, h.address); err != nil {
+			return nil, err
+		}
 	}
 	return tls.Listen("tcp", net.JoinHostPort(h.bind.String(), strconv.Itoa(port)), &tls.Config{MinVersion: tls.VersionTLS12,
 		GetCertificate: certificate.Get, ClientAuth: tls.RequestClientCert})

@@ -21,6 +21,8 @@ type part struct {
 	status  string // the name of its component status
 	user    registry.User
 	port    int // where it answers, unless told otherwise
+	// configured is what the part was told, under upstream's name, for /configz.
+	configured func() (name string, config any)
 	// run works for one term, from the election that the part wins until ctx ends.
 	run func(ctx context.Context, t *term) error
 }
@@ -28,12 +30,12 @@ type part struct {
 // controllersPart and schedulerPart are the parts of which one in a cluster works at a time: they stand for a lease.
 func controllersPart(o *controllersOptions) part {
 	return part{name: "controllers", program: "kube-controller-manager", status: "controller-manager", port: 10257,
-		user: registry.User{Name: "system:kube-controller-manager"}, run: o.run}
+		user: registry.User{Name: "system:kube-controller-manager"}, configured: o.configured, run: o.run}
 }
 
 func schedulerPart(o *schedulerOptions) part {
 	return part{name: "scheduler", program: "kube-scheduler", status: "scheduler", port: 10259,
-		user: registry.User{Name: "system:kube-scheduler"}, run: o.run}
+		user: registry.User{Name: "system:kube-scheduler"}, configured: o.configured, run: o.run}
 }
 
 // reach is how a part reaches the API.
@@ -114,19 +116,23 @@ func (x *station) work(ctx context.Context) error {
 	return x.run(ctx, t)
 }
 
-// keepRunning starts again what ends before its time.
+// keepRunning starts again what ends before its time, after a moment.
 func keepRunning(ctx context.Context, name string, log *slog.Logger, run func(context.Context) error) {
-	for ctx.Err() == nil {
+	for {
 		err := run(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil {
 			log.Error("a part has ended and is started again", "part", name, "err", err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Second):
-			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(restartPause):
 		}
 	}
 }
+
+// restartPause keeps a part that ends at once from doing nothing else.
+const restartPause = time.Second

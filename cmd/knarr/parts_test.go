@@ -78,7 +78,7 @@ func newSpells(t *testing.T, s *server.Server, p part, identity string, g *gathe
 		spells <- one
 		return <-one.end
 	}
-	x, err := newStation(p, inside{s, p.user}, quickly(), identity, g, newDesk(p.program, nil, false), slog.New(slog.DiscardHandler))
+	x, err := newStation(p, inside{s, p.user}, quickly(), identity, g, newDesk(p, false), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

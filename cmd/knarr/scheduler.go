@@ -65,6 +65,9 @@ func adopt[T bool | string | time.Duration](flagged func(string) bool, flag stri
 	}
 }
 
+// configured is what the file says, and what holds where it says nothing.
+func (o *schedulerOptions) configured() (string, any) { return "componentconfig", o.read }
+
 // run runs the scheduler for one term.
 func (o *schedulerOptions) run(ctx context.Context, t *term) error {
 	tell, end, err := t.voice.series(ctx)

@@ -189,7 +189,7 @@ func (o *upOptions) stations(s *server.Server, config *server.Config, log *slog.
 		if err != nil {
 			return nil, err
 		}
-		x, err := newStation(p, inside{s, p.user}, &o.election, identity, informers, newDesk(p.program, shown(&o.controllers, &o.scheduler, &o.election), config.Profiling), log)
+		x, err := newStation(p, inside{s, p.user}, &o.election, identity, informers, newDesk(p, config.Profiling), log)
 		if err != nil {
 			return nil, err
 		}
