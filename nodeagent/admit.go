@@ -115,6 +115,13 @@ func (a *Agent) admit(w *work, pod *corev1.Pod) {
 	}
 }
 
+// vacate is leave, before the API is told that the pod is over: at that moment the scheduler may send another in its place.
+func (a *Agent) vacate(w *work) {
+	a.desk.mu.Lock()
+	defer a.desk.mu.Unlock()
+	a.leave(w)
+}
+
 // leave gives back what a pod has requested. The desk is locked.
 func (a *Agent) leave(w *work) {
 	for name, n := range w.counted {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -163,5 +164,32 @@ func TestWhatOthersTellOfANodeStays(t *testing.T) {
 	}
 	if !becameReady(known, &got) || becameReady(&got, &got) {
 		t.Error("a node becomes ready when it was not")
+	}
+}
+
+// A scheduler may send a pod to the place of another as soon as the API says that this one is over.
+func TestAPodGivesItsPlaceBackBeforeTheAPIHearsOfItsEnd(t *testing.T) {
+	w := newWorkshop(t, nil)
+	var over []int64
+	w.api.PrependReactor("patch", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		if strings.Contains(string(a.(clienttesting.PatchAction).GetPatch()), `"phase":"Succeeded"`) {
+			w.desk.mu.Lock()
+			defer w.desk.mu.Unlock()
+			over = append(over, w.desk.used["node"][corev1.ResourceCPU])
+		}
+		return false, nil, nil
+	})
+	w.create(t, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "task", Namespace: "default", UID: "task"}, Spec: corev1.PodSpec{NodeName: "node",
+		RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: "i", Command: []string{"true"},
+			Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("3")}}}}}})
+	eventually(t, "the pod has succeeded", func() bool {
+		w.clock.Step(10 * time.Millisecond)
+		p, err := w.api.CoreV1().Pods("default").Get(t.Context(), "task", metav1.GetOptions{})
+		return err == nil && p.Status.Phase == corev1.PodSucceeded
+	})
+	w.desk.mu.Lock()
+	defer w.desk.mu.Unlock()
+	if !slices.Equal(over, []int64{0}) {
+		t.Errorf("when the API heard of the end, the pod had thousandths of a CPU: %d", over)
 	}
 }

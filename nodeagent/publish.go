@@ -35,6 +35,9 @@ func (a *Agent) publish(ctx context.Context, w *work, pod, at *corev1.Pod, seen 
 	if err != nil {
 		return over, err
 	}
+	if finished(status.Phase) {
+		a.vacate(w)
+	}
 	_, err = a.Client.CoreV1().Pods(at.Namespace).Patch(ctx, at.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
@@ -104,6 +107,7 @@ func (a *Agent) release(ctx context.Context, w *work, pod *corev1.Pod) error {
 		return ctx.Err()
 	}
 	defer a.said()
+	a.vacate(w)
 	now := int64(0)
 	err := a.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &pod.UID}})
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
