@@ -26,13 +26,14 @@ type jobs struct {
 	jobs   *Source
 	pods   *Source
 
-	mu       sync.Mutex // guards failures
+	mu       sync.Mutex // guards the fields below
 	failures map[types.UID]failures
+	dropped  map[types.UID]map[types.UID]bool // by Job: pods that are deleted without being counted
 }
 
 func newJobs(c *Config) Loop {
 	x := &jobs{lister: c.Informers.Batch().V1().Jobs().Lister(), jobs: c.Source(&batchv1.Job{}), pods: c.Source(&corev1.Pod{}),
-		failures: map[types.UID]failures{}}
+		failures: map[types.UID]failures{}, dropped: map[types.UID]map[types.UID]bool{}}
 	return Loop{
 		Watches: []Watch{{x.jobs, x.respecified}},
 		// A Job with many pods would else be written for each of them.
@@ -109,6 +110,10 @@ func (x *jobs) reconcile(ctx context.Context, t *Turn) error {
 	if adopted {
 		t.Again(time.Millisecond)
 		return nil
+	}
+	if unseen, err := x.finishDropping(ctx, t, stored, pods); unseen || err != nil {
+		t.Again(time.Millisecond)
+		return err
 	}
 	// 2. What do they amount to, and does the Job end with that?
 	v := viewJob(stored, pods, t.Now)
@@ -202,6 +207,7 @@ func (x *jobs) forget(uid types.UID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	delete(x.failures, uid)
+	delete(x.dropped, uid)
 }
 
 // strays lets go of pods that still have the tracking finalizer, and that no Job will count any more: they have no

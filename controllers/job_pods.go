@@ -125,18 +125,16 @@ func (x *jobs) carryOut(ctx context.Context, t *Turn, v *jobView, p jobPlan) (ac
 	return active + int32(made), err
 }
 
-// remove deletes pods and returns how many of them are on their way. Pods that are not to be counted as failed lose the
-// finalizer before.
+// remove deletes pods and returns how many of them are on their way. Those that are not to be counted as failed lose the
+// finalizer, too.
 func (x *jobs) remove(ctx context.Context, t *Turn, v *jobView, pods []*corev1.Pod, uncounted bool) (gone int32, err error) {
 	var n, ready atomic.Int32
 	err = eachOf(len(pods), func(i int) error {
+		do := func() error { return deletePods(ctx, t, v.job, pods[i:i+1]) }
 		if uncounted && isTracked(pods[i]) {
-			// As it was read: a pod that has succeeded meanwhile is to be counted.
-			if err := release(ctx, t, pods[i], pods[i].ResourceVersion); err != nil {
-				return fmt.Errorf("removing completion finalizer: %w", err)
-			}
+			do = func() error { return x.drop(ctx, t, v.job, pods[i]) }
 		}
-		if err := deletePods(ctx, t, v.job, pods[i:i+1]); err != nil {
+		if err := do(); err != nil {
 			return err
 		}
 		n.Add(1)
@@ -150,19 +148,72 @@ func (x *jobs) remove(ctx context.Context, t *Turn, v *jobView, pods []*corev1.P
 	return n.Load(), err
 }
 
-// release takes the tracking finalizer from the very pod that was read; only at a revision, if that is not empty. One that is
-// gone has none.
-func release(ctx context.Context, t *Turn, p *corev1.Pod, revision string) error {
-	change := map[string]any{"uid": p.UID, "$deleteFromPrimitiveList/finalizers": []string{batchv1.JobTrackingFinalizer}}
-	if revision != "" {
-		change["resourceVersion"] = revision
+// drop deletes a pod and does not count it. It is deleted as it was read, for one that has succeeded meanwhile has to be counted;
+// and before it loses the finalizer, for without one it could run to its end uncounted if it was not deleted after all. What
+// has not been done then is done by the next turn (see finishDropping).
+func (x *jobs) drop(ctx context.Context, t *Turn, job *batchv1.Job, p *corev1.Pod) error {
+	x.setDropped(job.UID, p.UID, true)
+	err := deletePod(ctx, t, job, p, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &p.UID, ResourceVersion: &p.ResourceVersion}})
+	switch {
+	case err == nil:
+		if err := release(ctx, t, p); err != nil {
+			return err
+		}
+	case mayHaveHappened(err):
+		return err
 	}
-	patch := metadataPatch(change)
+	x.setDropped(job.UID, p.UID, false)
+	return err
+}
+
+// finishDropping takes the finalizer from pods that were deleted not to be counted. It reports whether there were any: the cache
+// has to see it before they are looked at.
+func (x *jobs) finishDropping(ctx context.Context, t *Turn, job *batchv1.Job, pods []*corev1.Pod) (any bool, err error) {
+	for _, p := range pods {
+		if !x.isDropped(job.UID, p.UID) {
+			continue
+		}
+		if p.DeletionTimestamp != nil && isTracked(p) {
+			if err := release(ctx, t, p); err != nil {
+				return true, err
+			}
+			any = true
+		}
+		x.setDropped(job.UID, p.UID, false)
+	}
+	return any, nil
+}
+
+func (x *jobs) setDropped(job, pod types.UID, is bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !is {
+		delete(x.dropped[job], pod)
+		return
+	}
+	if x.dropped[job] == nil {
+		x.dropped[job] = map[types.UID]bool{}
+	}
+	x.dropped[job][pod] = true
+}
+
+func (x *jobs) isDropped(job, pod types.UID) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.dropped[job][pod]
+}
+
+// release takes the tracking finalizer from the very pod that was read. One that is gone has none.
+func release(ctx context.Context, t *Turn, p *corev1.Pod) error {
+	patch := metadataPatch(map[string]any{"uid": p.UID, "$deleteFromPrimitiveList/finalizers": []string{batchv1.JobTrackingFinalizer}})
 	_, err := Patch[*corev1.Pod](ctx, t, t.Client.CoreV1().Pods(p.Namespace), p.Name, types.StrategicMergePatchType, patch)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("removing completion finalizer: %w", err)
+	}
+	return nil
 }
 
 // newPod is a pod of the Job, which carries its index in an annotation, a label, the host name and the environment.

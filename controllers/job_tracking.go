@@ -112,7 +112,7 @@ func (x *jobs) track(ctx context.Context, t *Turn, v *jobView, stored *batchv1.J
 
 	released := make([]atomic.Bool, len(settled))
 	problem := eachOf(len(settled), func(i int) error {
-		err := release(ctx, t, settled[i], "")
+		err := release(ctx, t, settled[i])
 		released[i].Store(err == nil)
 		return err
 	})

@@ -83,14 +83,19 @@ func createPod(ctx context.Context, t *Turn, owner runtime.Object, p *corev1.Pod
 
 // deletePods deletes all of them at once.
 func deletePods(ctx context.Context, t *Turn, owner runtime.Object, pods []*corev1.Pod) error {
-	return eachOf(len(pods), func(i int) error {
-		err := Delete(ctx, t, t.Client.CoreV1().Pods(pods[i].Namespace), pods[i], metav1.DeleteOptions{})
-		if err != nil {
-			return fmt.Errorf("unable to delete pods: %w", t.Failed(owner, err, "FailedDelete", "Error deleting: %v", err))
-		}
-		t.Event(owner, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %v", pods[i].Name)
-		return nil
-	})
+	return eachOf(len(pods), func(i int) error { return deletePod(ctx, t, owner, pods[i], metav1.DeleteOptions{}) })
+}
+
+func deletePod(ctx context.Context, t *Turn, owner runtime.Object, p *corev1.Pod, options metav1.DeleteOptions) error {
+	err := Delete(ctx, t, t.Client.CoreV1().Pods(p.Namespace), p, options)
+	switch {
+	case apierrors.IsConflict(err):
+		return err // it is not what it was when that was decided
+	case err != nil:
+		return fmt.Errorf("unable to delete pods: %w", t.Failed(owner, err, "FailedDelete", "Error deleting: %v", err))
+	}
+	t.Event(owner, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %v", p.Name)
+	return nil
 }
 
 // atOnce is how many requests of a turn are under way at a time. More would be no faster, and the API server, which shares

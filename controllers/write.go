@@ -68,8 +68,8 @@ func Delete[T metav1.Object](ctx context.Context, t *Turn, client interface {
 	}
 	err := client.Delete(ctx, o.GetName(), options)
 	s := t.loop.config.sourceOf(o)
-	// A conflict says that another object has the name by now.
-	gone := apierrors.IsNotFound(err) || apierrors.IsConflict(err)
+	// A conflict says that another object has the name by now, or, if a revision was asked for, that it is another version.
+	gone := apierrors.IsNotFound(err) || apierrors.IsConflict(err) && options.Preconditions.ResourceVersion == nil
 	switch {
 	case s == nil:
 	case err == nil, gone:
