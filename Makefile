@@ -7,6 +7,7 @@
 #   make bench     measure knarr beside upstream (builds it: minutes, once); ONLY=api,scheduling,rollout,crowd,idle chooses
 #   make chaos     break what can break for 200 rounds (ROUNDS=N, SEED=N)
 #   make conformance  run the conformance suite (builds it: minutes, once); FOCUS=regexp or LIST=file chooses tests
+#   make interop   upstream's parts in the place of knarr's, and the other way round (builds them: minutes, once)
 #   make generate  make generated files again
 #   make lint      gofmt, go vet, staticcheck
 
@@ -15,7 +16,7 @@ VERSION    := $(shell git describe --tags --always --dirty 2>/dev/null || echo u
 STAMP      := -s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)
 GO         := CGO_ENABLED=0 go
 
-.PHONY: build up test skew chaos bench conformance generate lint gold clean bin/knarr bin/kubectl bin/etcd
+.PHONY: build up test skew chaos interop bench conformance generate lint gold clean bin/knarr bin/kubectl bin/etcd
 
 build: bin/knarr bin/kubectl
 
@@ -52,6 +53,9 @@ chaos: bin/knarr
 
 conformance: build
 	cd test/conformance && $(GO) run . -root ../.. $(if $(FOCUS),-focus '$(FOCUS)') $(if $(LIST),-list $(abspath $(LIST)))
+
+interop: bin/knarr bin/etcd
+	$(GO) run ./test/interop
 
 generate:
 	go generate ./...
