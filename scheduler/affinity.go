@@ -101,6 +101,11 @@ func (t *term) matches(c *class, namespaces map[string]labels.Set) bool {
 	return t.selector.Matches(c.labels)
 }
 
+// anyMatches reports whether the class is what any of the terms is about.
+func anyMatches(terms []*term, c *class, namespaces map[string]labels.Set) bool {
+	return slices.ContainsFunc(terms, func(t *term) bool { return t.matches(c, namespaces) })
+}
+
 // allMatch reports whether the class is what all terms are about.
 func allMatch(terms []*term, c *class, namespaces map[string]labels.Set) bool {
 	for _, t := range terms {

@@ -30,6 +30,7 @@ const (
 	StorageCapacityChanged
 	AttachmentChanged
 	NamespaceChanged
+	NodeDeleted
 )
 
 // kindNames are upstream's names of the kinds, in their order.
@@ -37,7 +38,8 @@ func kindNames() []string {
 	return []string{"NodeAdd", "NodeUpdateNodeAllocatable", "NodeUpdateNodeLabel", "NodeUpdateNodeTaint", "NodeUpdateNodeCondition",
 		"AssignedPodAdd", "AssignedPodUpdatePodLabel", "AssignedPodUpdatePodScaleDown", "AssignedPodDelete", "UnschedulablePodUpdate",
 		"PersistentVolumeClaimUpdate", "PersistentVolumeUpdate", "storage.k8s.io/StorageClassUpdate", "storage.k8s.io/CSINodeUpdate",
-		"storage.k8s.io/CSIDriverUpdate", "storage.k8s.io/CSIStorageCapacityUpdate", "storage.k8s.io/VolumeAttachmentUpdate", "NamespaceUpdate"}
+		"storage.k8s.io/CSIDriverUpdate", "storage.k8s.io/CSIStorageCapacityUpdate", "storage.k8s.io/VolumeAttachmentUpdate", "NamespaceUpdate",
+		"NodeDelete"}
 }
 
 // String is the name of the first kind in the set.
@@ -51,7 +53,7 @@ func (k Kind) String() string {
 // Event is something that has happened.
 type Event struct {
 	Kind              Kind
-	OldNode, Node     *corev1.Node
-	OldPod, Pod       *Pod // of PodDeleted, Pod is the one that is gone
+	OldNode, Node     *corev1.Node // of NodeDeleted, OldNode is the one that is gone
+	OldPod, Pod       *Pod         // of PodDeleted, Pod is the one that is gone
 	OldObject, Object runtime.Object
 }

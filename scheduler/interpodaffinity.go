@@ -13,12 +13,13 @@ import (
 // The subtle case is the first pod of a group that wants to be near its like: if no pod matches, and it would match
 // itself, any node will do.
 type interPodAffinity struct {
+	cluster        *Cluster
 	requiredWeight int64 // how much a pod that requires the company of others likes those that come later
 	ignorePeers    bool  // what others prefer is nothing to a pod that prefers nothing itself
 }
 
-func newInterPodAffinity(_ *Scheduler, args *affinityArgs) *interPodAffinity {
-	return &interPodAffinity{int64(*args.HardPodAffinityWeight), args.IgnorePreferredTermsOfExistingPods}
+func newInterPodAffinity(s *Scheduler, args *affinityArgs) *interPodAffinity {
+	return &interPodAffinity{s.cluster, int64(*args.HardPodAffinityWeight), args.IgnorePreferredTermsOfExistingPods}
 }
 
 type affinityArgs struct{ configv1.InterPodAffinityArgs }
@@ -263,9 +264,29 @@ func (*interPodAffinity) WakenBy() Kind {
 	return NodeAdded | NodeLabels | PodAdded | PodDeleted | PodRelabeled | SelfChanged | NamespaceChanged
 }
 
-func (*interPodAffinity) Helps(e *Event, p *Pod) bool {
-	if e.Pod == nil || e.Kind&SelfChanged != 0 {
+func (a *interPodAffinity) Helps(e *Event, p *Pod) bool {
+	switch {
+	case e.Pod == nil:
 		return true // other domains, or other pods that match
+	case e.Kind&SelfChanged != 0:
+		return e.OldPod.labelKey != e.Pod.labelKey
 	}
-	return e.Pod.Affinity != nil || p.Affinity != nil
+	own := p.Affinity
+	if own == nil {
+		own = &affinity{}
+	}
+	isCompany := func(o *Pod) bool { return allMatch(own.required, a.classOf(o), a.cluster.namespaces) }
+	inTheWay := func(o *Pod) bool { return anyMatches(own.requiredAnti, a.classOf(o), a.cluster.namespaces) }
+	switch {
+	case e.Kind&PodDeleted != 0:
+		return inTheWay(e.Pod) || e.Pod.Affinity != nil && anyMatches(e.Pod.Affinity.requiredAnti, a.classOf(p), a.cluster.namespaces)
+	case e.Kind&PodAdded != 0 && isCompany(e.Pod):
+		return true
+	}
+	return e.OldPod != nil && (isCompany(e.Pod) && !isCompany(e.OldPod) || inTheWay(e.OldPod) && !inTheWay(e.Pod))
+}
+
+// classOf is what terms look at, of a pod that may be on no node.
+func (*interPodAffinity) classOf(p *Pod) *class {
+	return &class{namespace: p.Namespace, labels: p.Labels}
 }

@@ -54,7 +54,7 @@ func TestMetricsTellWhereAndWhyPodsWait(t *testing.T) {
 }
 
 func TestKindsHaveNames(t *testing.T) {
-	if got := NamespaceChanged.String(); got != "NamespaceUpdate" {
+	if got := NodeDeleted.String(); got != "NodeDelete" {
 		t.Errorf("the last kind is called %q", got)
 	}
 }

@@ -30,7 +30,7 @@ func (*nodeUnschedulable) WakenBy() Kind { return NodeAdded | NodeTaints | SelfC
 
 func (*nodeUnschedulable) Helps(e *Event, p *Pod) bool {
 	if e.Node == nil {
-		return toleratesUnschedulable(p)
+		return toleratesUnschedulable(e.Pod) && !toleratesUnschedulable(e.OldPod)
 	}
 	return !e.Node.Spec.Unschedulable && (e.OldNode == nil || e.OldNode.Spec.Unschedulable)
 }

@@ -34,9 +34,7 @@ func (v *nodeVolumeLimits) Filter(c *Cycle) (Judge, *Refusal) {
 		return nil, nil
 	}
 	want := attached{}
-	if err := v.collect(c.Pod.Pod, want); err != nil {
-		return nil, hopeless(plugin, err)
-	}
+	v.collect(c.Pod.Pod, want)
 	if len(want) == 0 {
 		return nil, nil
 	}
@@ -49,18 +47,13 @@ func (v *nodeVolumeLimits) Filter(c *Cycle) (Judge, *Refusal) {
 	}), nil
 }
 
-// collect adds the volumes of a pod.
-func (v *nodeVolumeLimits) collect(pod *corev1.Pod, into attached) error {
-	for i := range pod.Spec.Volumes {
-		claim, err := v.volumes.claimOf(pod, &pod.Spec.Volumes[i])
-		if err != nil {
-			return err
-		}
-		if claim != nil {
+// collect adds the volumes of a pod. What is wrong with its claims is for others to say.
+func (v *nodeVolumeLimits) collect(pod *corev1.Pod, into attached) {
+	for _, name := range claims(pod) {
+		if claim, err := v.volumes.claim(pod.Namespace, name); err == nil {
 			into.add(v.handle(claim))
 		}
 	}
-	return nil
 }
 
 // handle is what a driver calls a claim's volume. One that is to be made yet is known by the claim.
@@ -106,11 +99,7 @@ func (v *nodeVolumeLimits) fits(want attached, n *Node) bool {
 func (v *nodeVolumeLimits) there(n *Node) attached {
 	there := attached{}
 	for _, p := range n.Pods {
-		for i := range p.Spec.Volumes {
-			if claim, err := v.volumes.claimOf(p.Pod, &p.Spec.Volumes[i]); err == nil && claim != nil {
-				there.add(v.handle(claim))
-			}
-		}
+		v.collect(p.Pod, there)
 	}
 	v.collectAttachments(n.name, there)
 	return there
@@ -152,8 +141,8 @@ func (*nodeVolumeLimits) Helps(e *Event, p *Pod) bool {
 	switch e.Object.(type) {
 	case *corev1.PersistentVolumeClaim:
 		return e.OldObject == nil && isOf(e, p)
-	case *storagev1.CSINode, *storagev1.VolumeAttachment:
-		return true
+	case *storagev1.VolumeAttachment:
+		return false // only its end makes room
 	}
 	return e.Pod == nil || hasClaims(e.Pod.Pod)
 }
@@ -161,9 +150,10 @@ func (*nodeVolumeLimits) Helps(e *Event, p *Pod) bool {
 // Facts are the drivers that take no more.
 func (v *nodeVolumeLimits) Facts(c *Cycle, _ Judge, n *Node) (facts []Fact) {
 	want := attached{}
-	if n == nil || v.collect(c.Pod.Pod, want) != nil {
+	if n == nil {
 		return nil
 	}
+	v.collect(c.Pod.Pod, want)
 	there := v.there(n)
 	for driver, limit := range v.limits(n.name) {
 		if len(want[driver]) > 0 {

@@ -327,17 +327,17 @@ func (d *domains) least(minDomains int) int32 {
 }
 
 func (*podTopologySpread) WakenBy() Kind {
-	return NodeAdded | NodeLabels | NodeTaints | PodAdded | PodDeleted | PodRelabeled | SelfChanged
+	return NodeAdded | NodeDeleted | NodeLabels | NodeTaints | PodAdded | PodDeleted | PodRelabeled | SelfChanged
 }
 
 func (s *podTopologySpread) Helps(e *Event, p *Pod) bool {
 	switch {
-	case e.Node != nil:
-		return hasSpreadKeys(p, e.Node.Labels) || e.OldNode != nil && hasSpreadKeys(p, e.OldNode.Labels)
+	case e.Node != nil || e.OldNode != nil: // also a domain that is gone: another is the emptiest now
+		return e.Node != nil && hasSpreadKeys(p, e.Node.Labels) || e.OldNode != nil && hasSpreadKeys(p, e.OldNode.Labels)
 	case e.Kind&SelfChanged != 0:
-		return !maps.Equal(e.OldPod.Labels, e.Pod.Labels)
+		return !maps.Equal(e.OldPod.Labels, e.Pod.Labels) || len(e.OldPod.Spec.Tolerations) != len(e.Pod.Spec.Tolerations)
 	}
-	return e.Pod.Namespace == p.Namespace && (countsForSpread(p, e.Pod) || e.OldPod != nil && countsForSpread(p, e.OldPod))
+	return e.Pod.Namespace == p.Namespace && (len(p.Spec.TopologySpreadConstraints) == 0 || countsForSpread(p, e.Pod) || e.OldPod != nil && countsForSpread(p, e.OldPod))
 }
 
 func hasSpreadKeys(p *Pod, node map[string]string) bool {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 )
 
 // wait puts a pod into the queue.
@@ -152,5 +153,75 @@ func TestAPodPromisedAPlaceKeepsOthersOut(t *testing.T) {
 	}
 	if n := s.cluster.nodes["n"]; len(n.Pods) != 0 || n.Requested.CPU != 0 {
 		t.Error("thoughts have changed the node")
+	}
+}
+
+// TestHints: an event, and whether it may help a pod that a plugin has refused.
+func TestHints(t *testing.T) {
+	a, b := labeled("app", "a"), labeled("app", "b")
+	elsewhere := func(p *corev1.Pod) { p.Namespace = "other" }
+	tolerating := func(p *corev1.Pod) {
+		p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{Operator: corev1.TolerationOpExists})
+	}
+	pod := func(options ...func(*corev1.Pod)) *Pod { return newPod(podOf("o", options...)) }
+	strict := spread(zoneKey, 1, corev1.DoNotSchedule)
+	for _, c := range []struct {
+		rule, plugin string
+		pod          *Pod
+		event        Event
+		helps        bool
+	}{
+		{"company comes", "InterPodAffinity", pod(near(podTerm(zoneKey, "a"))), Event{Kind: PodAdded, Pod: pod(a)}, true},
+		{"others come", "InterPodAffinity", pod(near(podTerm(zoneKey, "a"))), Event{Kind: PodAdded, Pod: pod(b)}, false},
+		{"company comes elsewhere", "InterPodAffinity", pod(near(podTerm(zoneKey, "a"))), Event{Kind: PodAdded, Pod: pod(a, elsewhere)}, false},
+		{"company goes", "InterPodAffinity", pod(near(podTerm(zoneKey, "a"))), Event{Kind: PodDeleted, Pod: pod(a)}, false},
+		{"who is in the way goes", "InterPodAffinity", pod(apart(podTerm(zoneKey, "a"))), Event{Kind: PodDeleted, Pod: pod(a)}, true},
+		{"who is in the way comes", "InterPodAffinity", pod(apart(podTerm(zoneKey, "a"))), Event{Kind: PodAdded, Pod: pod(a)}, false},
+		{"who wants to be alone goes", "InterPodAffinity", pod(a), Event{Kind: PodDeleted, Pod: pod(b, apart(podTerm(zoneKey, "a")))}, true},
+		{"who wants others away goes", "InterPodAffinity", pod(a), Event{Kind: PodDeleted, Pod: pod(b, apart(podTerm(zoneKey, "b")))}, false},
+		{"others become company", "InterPodAffinity", pod(near(podTerm(zoneKey, "a"))), Event{Kind: PodRelabeled, OldPod: pod(b), Pod: pod(a)}, true},
+		{"who is in the way becomes another", "InterPodAffinity", pod(apart(podTerm(zoneKey, "a"))), Event{Kind: PodRelabeled, OldPod: pod(a), Pod: pod(b)}, true},
+		{"a pod begins to go", "InterPodAffinity", pod(apart(podTerm(zoneKey, "a"))), Event{Kind: PodRelabeled, OldPod: pod(a), Pod: pod(a, terminating)}, false},
+		{"the last node of a domain goes", "PodTopologySpread", pod(strict), Event{Kind: NodeDeleted, OldNode: nodeOf("n", zone("1"))}, true},
+		{"a node of no domain goes", "PodTopologySpread", pod(strict), Event{Kind: NodeDeleted, OldNode: nodeOf("n")}, false},
+		{"a node goes", "NodeResourcesFit", pod(), Event{Kind: NodeDeleted, OldNode: nodeOf("n")}, false},
+		{"a pod of no count goes", "PodTopologySpread", pod(strict), Event{Kind: PodDeleted, Pod: pod(b)}, false},
+		{"a pod that counts begins to go", "PodTopologySpread", pod(strict), Event{Kind: PodRelabeled, OldPod: pod(a), Pod: pod(a, terminating)}, true},
+		{"other labels of its own", "TaintToleration", pod(), Event{Kind: SelfChanged, OldPod: pod(a), Pod: pod(b)}, false},
+		{"more tolerations of its own", "TaintToleration", pod(), Event{Kind: SelfChanged, OldPod: pod(), Pod: pod(tolerating)}, true},
+		{"it tolerates cordoned nodes now", "NodeUnschedulable", pod(tolerating), Event{Kind: SelfChanged, OldPod: pod(), Pod: pod(tolerating)}, true},
+		{"a volume is detached", "NodeVolumeLimits", pod(using("c")), Event{Kind: AttachmentChanged, OldObject: &storagev1.VolumeAttachment{}}, true},
+		{"a volume is attached", "NodeVolumeLimits", pod(using("c")), Event{Kind: AttachmentChanged, Object: &storagev1.VolumeAttachment{}}, false},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			waker := newStand().profiles[corev1.DefaultSchedulerName].wakers[c.plugin]
+			if got := waker.WakenBy()&c.event.Kind != 0 && waker.Helps(&c.event, c.pod); got != c.helps {
+				t.Errorf("helps: %v", got)
+			}
+		})
+	}
+}
+
+func TestEndsOfNodesAndAttachmentsAreEvents(t *testing.T) {
+	s := newStand()
+	s.nodeChanged(nil, nodeOf("x", zone("1")))
+	s.nodeChanged(nil, nodeOf("y", zone("2"), allocatable("pods=0")))
+	s.place(podOf("o", labeled("app", "a")), "x")
+	w := s.wait(podOf("p", labeled("app", "a"), spread(zoneKey, 1, corev1.DoNotSchedule)))
+	s.run()
+	if w.state != parked {
+		t.Fatalf("state %d", w.state)
+	}
+	s.nodeChanged(nodeOf("y", zone("2")), nil)
+	if w.state == parked {
+		t.Error("the emptiest domain is gone, and the pod sleeps on")
+	}
+	limited := s.wait(podOf("q"))
+	s.queue.pop()
+	s.queue.move(limited, inFlight, "")
+	s.queue.refuse(limited, map[string]struct{}{"NodeVolumeLimits": {}})
+	objects[*storagev1.VolumeAttachment](s.Scheduler, AttachmentChanged)(&storagev1.VolumeAttachment{}, nil)
+	if limited.state == parked {
+		t.Error("a volume is detached, and the pod sleeps on")
 	}
 }

@@ -48,7 +48,7 @@ func (*taintToleration) WakenBy() Kind { return NodeAdded | NodeTaints | SelfCha
 
 func (*taintToleration) Helps(e *Event, p *Pod) bool {
 	if e.Node == nil {
-		return true // other tolerations
+		return len(e.OldPod.Spec.Tolerations) != len(e.Pod.Spec.Tolerations) // they can only become more
 	}
 	return tolerateAll(p.Spec.Tolerations, hardTaints(e.Node)) &&
 		(e.OldNode == nil || !tolerateAll(p.Spec.Tolerations, hardTaints(e.OldNode)))

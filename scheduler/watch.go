@@ -94,7 +94,7 @@ func objects[T runtime.Object](s *Scheduler, kind Kind) func(old, now any) {
 		if o, ok := now.(T); ok {
 			e.Object = o
 		}
-		if e.Object != nil {
+		if e.Object != nil || kind == AttachmentChanged { // of the others, none helps by its end
 			s.queue.happened(e)
 		}
 	}
@@ -103,6 +103,7 @@ func objects[T runtime.Object](s *Scheduler, kind Kind) func(old, now any) {
 func (s *Scheduler) nodeChanged(old, now *corev1.Node) {
 	if now == nil {
 		s.cluster.removeNode(old.Name)
+		s.queue.happened(&Event{Kind: NodeDeleted, OldNode: old})
 		return
 	}
 	kind := NodeAdded
