@@ -17,7 +17,8 @@ import (
 // their informers, which hold the whole cluster. So informers start only when everybody who is going to read them has won:
 // a part that has won waits for those that stand for their leases and know of no other leader. They win within
 // milliseconds at a start, and within a retry after an outage. In a process of its own a part waits for nobody. One that
-// comes later, because another process held its lease or because it ended alone, has informers of its own from then on.
+// comes later, because another process held its lease or because it ended alone, has informers of its own from then on. Who
+// holds no lease takes what there is.
 type gathering struct {
 	client kubernetes.Interface // of somebody who may read everything
 	limit  time.Duration        // of the wait for others
@@ -25,6 +26,7 @@ type gathering struct {
 	mu       sync.Mutex // guards the fields below
 	standing map[string]bool
 	next     *gathered // is being joined; nil if nobody waits
+	running  *gathered // has begun last; nil when nobody reads it any more
 }
 
 // newGathering is for parts that renew their leases, or ask for them, this often.
@@ -74,11 +76,34 @@ func (g *gathering) join(ctx context.Context, part string) (_ informers.SharedIn
 	mine.readers++
 	g.mu.Unlock()
 	g.passes(part)
+	return g.await(ctx, mine)
+}
+
+// attend returns informers for a reader without a lease: those that others have or are about to have, if there are any.
+func (g *gathering) attend(ctx context.Context) (_ informers.SharedInformerFactory, leave func()) {
+	g.mu.Lock()
+	mine := g.running
+	if mine == nil {
+		if g.next == nil {
+			g.next = g.open(ctx)
+		}
+		mine = g.next
+	}
+	mine.readers++
+	if len(g.standing) == 0 {
+		g.begin(mine)
+	}
+	g.mu.Unlock()
+	return g.await(ctx, mine)
+}
+
+// await waits until informers may start.
+func (g *gathering) await(ctx context.Context, one *gathered) (_ informers.SharedInformerFactory, leave func()) {
 	select {
-	case <-mine.begun:
+	case <-one.begun:
 	case <-ctx.Done():
 	}
-	return mine, func() { g.leave(mine) }
+	return one, func() { g.leave(one) }
 }
 
 // open makes informers that others may join for a while. g.mu is held.
@@ -98,7 +123,7 @@ func (g *gathering) open(ctx context.Context) *gathered {
 // begin lets those who have joined go on. g.mu is held.
 func (g *gathering) begin(one *gathered) {
 	if g.next == one {
-		g.next = nil
+		g.next, g.running = nil, one
 		close(one.begun)
 	}
 }
@@ -110,6 +135,9 @@ func (g *gathering) leave(one *gathered) {
 	last := one.readers == 0
 	if last && g.next == one {
 		g.next = nil
+	}
+	if last && g.running == one {
+		g.running = nil
 	}
 	g.mu.Unlock()
 	if last {

@@ -20,6 +20,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
@@ -69,6 +70,7 @@ type nodeHost struct {
 	shown         *auth.Certificate // to those; nil makes one that nobody vouches for
 	simulation    string            // file of rules for simulated pods; none if empty
 	manifests     nodeagent.Manifests
+	informers     *gathering // of which a fleet takes its own; nil where nobody else has any
 	log           *slog.Logger
 }
 
@@ -80,7 +82,13 @@ func (h *nodeHost) run(ctx context.Context, names []string, ready func()) {
 			if err := h.admitFleet(ctx); err != nil {
 				return err
 			}
-			return h.runAgent(ctx, fleetUser(), names, netip.MustParsePrefix("10.128.0.0/9"), fleetLeasePeriod, h.port, h.log, ready)
+			var shared informers.SharedInformerFactory
+			if h.informers != nil {
+				others, leave := h.informers.attend(ctx)
+				defer leave()
+				shared = others
+			}
+			return h.runAgent(ctx, fleetUser(), names, netip.MustParsePrefix("10.128.0.0/9"), fleetLeasePeriod, h.port, shared, h.log, ready)
 		})
 		return
 	}
@@ -97,7 +105,7 @@ func (h *nodeHost) run(ctx context.Context, names []string, ready func()) {
 		once := sync.OnceFunc(registered.Done)
 		agents.Go(func() {
 			keepRunning(ctx, name, h.log, func(ctx context.Context) error {
-				return h.runAgent(ctx, nodeUser(name), []string{name}, pods, leasePeriod, port, h.log.With("node", name), once)
+				return h.runAgent(ctx, nodeUser(name), []string{name}, pods, leasePeriod, port, nil, h.log.With("node", name), once)
 			})
 			once()
 		})
@@ -181,7 +189,7 @@ func (h *nodeHost) admitFleet(ctx context.Context) error {
 }
 
 // runAgent runs one agent, for one node or for many, and serves the kubelet API for it.
-func (h *nodeHost) runAgent(ctx context.Context, user registry.User, names []string, pods netip.Prefix, period time.Duration, port int, log *slog.Logger, ready func()) error {
+func (h *nodeHost) runAgent(ctx context.Context, user registry.User, names []string, pods netip.Prefix, period time.Duration, port int, shared informers.SharedInformerFactory, log *slog.Logger, ready func()) error {
 	way, err := h.reach(user)
 	if err != nil {
 		return err
@@ -215,7 +223,7 @@ func (h *nodeHost) runAgent(ctx context.Context, user registry.User, names []str
 		Events: func(node string) record.EventRecorder { return told.on("kubelet", node) },
 		Clock:  clock.RealClock{}, Log: log, Addresses: simulatedAddresses(names, h.address), Who: knownBy(who), Port: listener.Addr().(*net.TCPAddr).Port,
 		Capacity: simulatedCapacity(), Version: "v" + server.Release, LeasePeriod: period,
-		Manifests: h.manifests, Complete: registry.CompletePod,
+		Manifests: h.manifests, Complete: registry.CompletePod, Informers: shared,
 	})
 	web := &http.Server{Handler: agent.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	served := make(chan struct{})

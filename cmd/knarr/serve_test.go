@@ -172,10 +172,24 @@ func TestInformersBeginAfterTheLease(t *testing.T) {
 		t.Error("who has won does not wait for who is about to")
 	case <-time.After(50 * time.Millisecond):
 	}
+	guest := make(chan joined, 2)
+	attend := func() {
+		i, leave := g.attend(t.Context())
+		guest <- joined{i, leave}
+	}
+	go attend() // beside those who wait
 	second := join("b")
 	a, b := take(first), take(second)
 	if a.informers != b.informers {
 		t.Error("two that come at once do not share")
+	}
+	go attend() // beside those who work
+	for range 2 {
+		reader := take(guest)
+		if reader.informers != a.informers {
+			t.Error("who holds no lease does not take what there is")
+		}
+		reader.leave()
 	}
 	late := take(join("c")) // a and b are at work
 	if late.informers == a.informers {

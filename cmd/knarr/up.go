@@ -99,6 +99,7 @@ func runCluster(ctx context.Context, config server.Config, o *upOptions, log *sl
 	if err != nil {
 		return err
 	}
+	host.informers = stations[0].informers // all parts have the same
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	wait.waitsFor("the API server")
