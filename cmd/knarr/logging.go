@@ -53,8 +53,9 @@ func (c chatter) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (c chatter) Handle(ctx context.Context, r slog.Record) error {
-	if strings.HasPrefix(r.Message, "Server rejected event") {
-		r.Level = slog.LevelInfo // nobody misses the events of a namespace that is gone
+	// Nobody misses the events of a namespace that is gone, and those of a burst are dropped by the thousand, as meant.
+	if strings.HasPrefix(r.Message, "Server rejected event") || strings.HasPrefix(r.Message, "Unable to record event: too many queued events") {
+		r.Level = slog.LevelInfo
 	}
 	if r.Level = quieter(r.Level); !c.Handler.Enabled(ctx, r.Level) {
 		return nil
