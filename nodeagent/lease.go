@@ -20,12 +20,12 @@ func (a *Agent) beat(ctx context.Context) error {
 	leases := make([]*coordinationv1.Lease, len(a.Nodes))
 	var renewing sync.WaitGroup
 	defer renewing.Wait()
+	// A lane of their own: thousands of pods with something to say must not make their nodes look dead.
+	lane := make(chan struct{}, renewals)
 	renew := func(i int, round int) {
-		if !a.say(ctx) {
-			return
-		}
+		lane <- struct{}{}
 		renewing.Go(func() {
-			defer a.said()
+			defer func() { <-lane }()
 			a.renew(ctx, i, leases)
 			if _, changed := a.pulled.LoadAndDelete(a.Nodes[i]); changed || round > 0 && round%a.statusRounds() == 0 {
 				a.refresh(ctx, a.Nodes[i])
@@ -37,15 +37,18 @@ func (a *Agent) beat(ctx context.Context) error {
 	}
 	beats := min(mostBeats, max(1, len(a.Nodes)))
 	step := a.LeasePeriod / time.Duration(beats)
-	tick := a.Clock.NewTicker(step)
+	begun, tick := a.Clock.Now(), a.Clock.NewTicker(step)
 	defer tick.Stop()
-	for n := 0; ; n++ {
+	for n := 0; ; {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C():
-			renewing.Wait() // nobody renews a lease twice at a time
-			for i := n % beats; i < len(a.Nodes); i += beats {
+		}
+		renewing.Wait() // nobody renews a lease twice at a time
+		// Where the hand was held up it makes the steps that it is behind, up to once round.
+		for due := int(a.Clock.Since(begun) / step); n < due; n++ {
+			for i := n % beats; i < len(a.Nodes) && n >= due-beats; i += beats {
 				renew(i, n/beats+1)
 			}
 		}
@@ -55,6 +58,8 @@ func (a *Agent) beat(ctx context.Context) error {
 const (
 	// mostBeats are how many steps the hand makes on its way round, if there are nodes for as many.
 	mostBeats = 100
+	// renewals is how many nodes say at a time that they are alive.
+	renewals = 8
 	// statusPeriod is how often a node's status is written although it is the same.
 	statusPeriod = 5 * time.Minute
 )
