@@ -105,7 +105,7 @@ func (a *alone) run(ctx context.Context, log *slog.Logger) error {
 	if err := a.needs.prepare(r); err != nil {
 		return err
 	}
-	identity, err := identify(a.DataDir, a.part.program)
+	identity, err := identify(a.DataDir, a.part.program, log)
 	if err != nil {
 		return err
 	}

@@ -142,8 +142,9 @@ func (e *election) release(lock resourcelock.Interface, log *slog.Logger) {
 
 // identify is under which name a part holds its lease. The name is kept in the data directory, so that a part that was
 // killed gets its own lease back at once, where it would wait for that of another to run out; and by a lock on the
-// file, until the process ends, so that no two have the same name. A second process on the same directory takes a new one.
-func identify(dataDir, part string) (string, error) {
+// file, until the process ends, so that no two have the same name. A second process on the same directory takes a new
+// one, and so does one that can keep nothing there.
+func identify(dataDir, part string, log *slog.Logger) (string, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		return "", err
@@ -152,23 +153,33 @@ func identify(dataDir, part string) (string, error) {
 	if dataDir == "" {
 		return fresh, nil
 	}
-	path := filepath.Join(dataDir, "identity", part)
+	kept, err := keptIdentity(filepath.Join(dataDir, "identity", part), host+"_", fresh)
+	if err != nil {
+		log.Warn("after a kill, a part will wait for its own lease to run out: its identity cannot be kept", "part", part, "err", err)
+		return fresh, nil
+	}
+	return kept, nil
+}
+
+// keptIdentity is what the file holds, if it begins as the identities of this machine do and nobody else has it; if there
+// is nothing, fresh is kept there.
+func keptIdentity(path, prefix, fresh string) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", err
 	}
+	// The descriptor stays open, and with it the lock, for as long as the process lives.
 	fd, err := syscall.Open(path, syscall.O_RDWR|syscall.O_CREAT|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return "", &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	if err := syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return fresh, syscall.Close(fd)
+		return fresh, syscall.Close(fd) // somebody else has it
 	}
-	// The descriptor stays open, and with it the lock, for as long as the process lives.
-	if kept, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(kept), host+"_") {
+	if kept, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(kept), prefix) {
 		return strings.TrimSpace(string(kept)), nil
 	}
 	if err := syscall.Ftruncate(fd, 0); err != nil {
-		return "", fmt.Errorf("truncate %s: %w", path, err)
+		return "", &fs.PathError{Op: "truncate", Path: path, Err: err}
 	}
 	_, err = syscall.Write(fd, []byte(fresh+"\n"))
 	return fresh, err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -218,18 +220,25 @@ func TestAPartThatEndsIsStartedAgain(t *testing.T) {
 }
 
 func TestIdentityIsForOneProcess(t *testing.T) {
-	dir := t.TempDir()
-	first, err := identify(dir, "kube-scheduler")
+	dir, quiet := t.TempDir(), slog.New(slog.DiscardHandler)
+	first, err := identify(dir, "kube-scheduler", quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := identify(dir, "kube-controller-manager")
+	other, err := identify(dir, "kube-controller-manager", quiet)
 	if err != nil || other == first {
 		t.Errorf("%q, %v: parts have one identity", other, err)
 	}
-	second, err := identify(dir, "kube-scheduler")
+	second, err := identify(dir, "kube-scheduler", quiet)
 	if err != nil || second == first {
 		t.Errorf("%q, %v: the lock is this process's, and nobody else may have its identity", second, err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if third, err := identify(file, "kube-scheduler", quiet); err != nil || third == "" {
+		t.Errorf("%q, %v: a part works where nothing can be kept, too", third, err)
 	}
 }
 

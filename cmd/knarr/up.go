@@ -186,7 +186,7 @@ func (o *upOptions) stations(s *server.Server, config *server.Config, log *slog.
 	informers := newGathering(reader, o.election.Retry)
 	stations := make([]*station, len(parts))
 	for i, p := range parts {
-		identity, err := identify(config.DataDir, p.program)
+		identity, err := identify(config.DataDir, p.program, log)
 		if err != nil {
 			return nil, err
 		}
