@@ -23,59 +23,82 @@ type call struct {
 	out  io.Writer
 }
 
-type program func(ctx context.Context, c *Command, x *call) int
+// program is one of those that there are. One that is called in another way than this says is not known.
+type program struct {
+	name    string
+	options []string // that it takes
+	least   int      // operands
+	most    int
+	run     func(ctx context.Context, c *Command, x *call) int
+}
 
-// programNamed is a program by its name, wherever it is said to be; nil if it is none of these.
-func programNamed(name string) program {
-	switch path.Base(name) {
-	case "true":
-		return func(context.Context, *Command, *call) int { return 0 }
-	case "false":
-		return func(context.Context, *Command, *call) int { return 1 }
-	case "echo":
-		return echo
-	case "cat":
-		return cat
-	case "touch":
-		return touch
-	case "rm":
-		return rm
-	case "mkdir":
-		return mkdir
-	case "ls":
-		return ls
-	case "sleep":
-		return sleep
-	case "expr":
-		return expr
-	case "wc":
-		return wc
-	case "awk":
-		return awk
-	case "seq":
-		return seq
-	case "tail":
-		return tail
-	case "env", "printenv":
-		return env
-	case "hostname":
-		return func(_ context.Context, c *Command, x *call) int { fmt.Fprintln(x.out, c.Hostname); return 0 }
-	case "date":
-		return func(_ context.Context, c *Command, x *call) int {
-			fmt.Fprintln(x.out, c.Clock.Now().UTC().Format(time.UnixDate))
-			return 0
+// many is more operands than there are.
+const many = 1 << 20
+
+func programs() []program {
+	return []program{
+		{"awk", nil, 1, many, awk},
+		{"cat", nil, 0, many, cat},
+		{"date", nil, 0, 0, date},
+		{"echo", []string{"-n"}, 0, many, echo},
+		{"env", nil, 0, 0, env},
+		{"expr", nil, 3, 3, expr},
+		{"false", nil, 0, many, func(context.Context, *Command, *call) int { return 1 }},
+		{"hostname", nil, 0, 0, hostname},
+		{"ls", nil, 0, many, ls},
+		{"mkdir", []string{"-p"}, 1, many, mkdir},
+		{"printenv", nil, 0, many, env},
+		{"rm", []string{"-f", "-r", "-rf", "-fr"}, 1, many, rm},
+		{"seq", nil, 1, 2, seq},
+		{"sleep", nil, 1, many, sleep},
+		{"tail", []string{"-f", "-F"}, 0, many, tail},
+		{"touch", nil, 1, many, touch},
+		{"true", nil, 0, many, func(context.Context, *Command, *call) int { return 0 }},
+		{"wc", []string{"-l", "-w", "-c"}, 0, many, wc},
+	}
+}
+
+// programNamed is a program by its name, wherever it is said to be.
+func programNamed(name string) (program, bool) {
+	all := programs()
+	i := slices.IndexFunc(all, func(p program) bool { return p.name == path.Base(name) })
+	if i < 0 {
+		return program{}, false
+	}
+	return all[i], true
+}
+
+// takes reports whether a program can be called with these words. What is not known before it runs is taken for an operand.
+func (p program) takes(words []string) bool {
+	operands := 0
+	for _, word := range words {
+		if len(word) < 2 || word[0] != '-' {
+			operands++
+		} else if !slices.Contains(p.options, word) && p.name != "echo" && p.name != "expr" || word == "-e" && p.name == "echo" {
+			return false
 		}
 	}
-	return nil
+	_, prints := awkField(words)
+	return operands >= p.least && operands <= p.most && (p.name != "awk" || prints)
 }
 
 func (c *Command) program(ctx context.Context, x *call) int {
-	run := programNamed(x.args[0])
-	if run == nil {
+	p, ok := programNamed(x.args[0])
+	if !ok {
 		fmt.Fprintf(x.out, "sh: %s: not found\n", x.args[0])
 		return notFound
 	}
-	return run(ctx, c, x)
+	return p.run(ctx, c, x)
+}
+
+func hostname(_ context.Context, c *Command, x *call) int {
+	fmt.Fprintln(x.out, c.Hostname)
+	return 0
+}
+
+func date(_ context.Context, c *Command, x *call) int {
+	fmt.Fprintln(x.out, c.Clock.Now().UTC().Format(time.UnixDate))
+	return 0
 }
 
 // complain says what a program cannot do.
@@ -257,15 +280,24 @@ func wc(_ context.Context, c *Command, x *call) int {
 	return code
 }
 
-// awk prints a field of each line: {print $2}.
-func awk(_ context.Context, c *Command, x *call) int {
-	if len(x.args) < 2 {
-		return x.complain("usage: awk '{print $N}' [FILE]...")
+// awkField is the field that a program for awk prints, if it is of the form {print $2} and does nothing else.
+func awkField(words []string) (n int, ok bool) {
+	if len(words) == 0 {
+		return 0, false
 	}
-	which, ok := strings.CutPrefix(strings.Join(strings.Fields(strings.Trim(strings.TrimSpace(x.args[1]), "{}")), " "), "print $")
+	text := strings.TrimSpace(words[0])
+	inner, opened := strings.CutPrefix(text, "{")
+	inner, closed := strings.CutSuffix(inner, "}")
+	which, prints := strings.CutPrefix(strings.Join(strings.Fields(inner), " "), "print $")
 	n, err := strconv.Atoi(which)
-	if !ok || err != nil || n < 0 {
-		return x.complain("%s: only {print $N} is simulated", x.args[1]) + 1
+	return n, opened && closed && prints && err == nil && n >= 0
+}
+
+// awk prints a field of each line.
+func awk(_ context.Context, c *Command, x *call) int {
+	n, ok := awkField(x.args[1:])
+	if !ok {
+		return x.complain("only {print $N} is simulated") + 1
 	}
 	text, code := x.input(c, x.args[2:])
 	lines := bufio.NewScanner(bytes.NewReader(text))

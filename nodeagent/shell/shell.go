@@ -78,7 +78,8 @@ func Knows(args []string) bool {
 	}
 	text := script(args)
 	if text == "" {
-		return programNamed(args[0]) != nil
+		p, ok := programNamed(args[0])
+		return ok && p.takes(args[1:])
 	}
 	file, err := parse(text)
 	if err != nil {
@@ -96,14 +97,46 @@ func Knows(args []string) bool {
 		case *syntax.ProcSubst, *syntax.CoprocClause:
 			known = false
 		case *syntax.CallExpr:
-			if len(n.Args) > 0 {
-				name := n.Args[0].Lit()
-				known = known && (functions[name] || slices.Contains(builtins(), name) || programNamed(name) != nil)
-			}
+			known = known && knowsCall(n.Args, functions)
 		}
 		return known
 	})
 	return known
+}
+
+// knowsCall reports whether a call in a script is of one of the functions, of a builtin, or of a program.
+func knowsCall(words []*syntax.Word, functions map[string]bool) bool {
+	if len(words) > 1 && words[0].Lit() == "exec" {
+		words = words[1:]
+	}
+	if len(words) == 0 || functions[words[0].Lit()] || slices.Contains(builtins(), words[0].Lit()) {
+		return true
+	}
+	p, ok := programNamed(words[0].Lit())
+	if !ok {
+		return false
+	}
+	args := make([]string, len(words)-1)
+	for i, word := range words[1:] {
+		args[i] = literal(word)
+	}
+	return p.takes(args)
+}
+
+// literal is the text of a word, save for what is known only when the script runs.
+func literal(w *syntax.Word) string {
+	var b strings.Builder
+	for _, part := range w.Parts {
+		switch part := part.(type) {
+		case *syntax.Lit:
+			b.WriteString(part.Value)
+		case *syntax.SglQuoted:
+			b.WriteString(part.Value)
+		case *syntax.DblQuoted:
+			b.WriteString(literal(&syntax.Word{Parts: part.Parts}))
+		}
+	}
+	return b.String()
 }
 
 // Run runs a command that is known, and returns its exit code; that of a killed one if ctx ends before.
