@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -84,5 +86,73 @@ func TestClaimsAndVolumesArePairs(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestAClaimStaysUnderAPodThatTheCacheDoesNotShow deletes a claim that a pod has got a moment before, when pods are seen late.
+// The API is asked before a claim is let go; another claim of the namespace, which nobody uses, tells when that was.
+func TestAClaimStaysUnderAPodThatTheCacheDoesNotShow(t *testing.T) {
+	t.Parallel()
+	c := cluster.Start(t, "apiserver")
+	client, ctx := clientset(t, c, formats()["json"]), t.Context()
+	runControllers(t, c, func(next http.RoundTripper) http.RoundTripper {
+		late := lateWatches(3 * time.Second)(next)
+		return roundTrips(func(r *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(r.URL.Path, "/pods") {
+				return late.RoundTrip(r)
+			}
+			return next.RoundTrip(r)
+		})
+	}, "persistentvolumeclaim-protection-controller")
+	claims := client.CoreV1().PersistentVolumeClaims("default")
+	create := func(name string) {
+		t.Helper()
+		_, err := claims.Create(ctx, &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PersistentVolumeClaimSpec{
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}}}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	isGone := func(name string) wait.ConditionWithContextFunc {
+		return func(ctx context.Context) (bool, error) {
+			_, err := claims.Get(ctx, name, metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				return true, nil
+			}
+			return false, err
+		}
+	}
+	drop := func(name string) {
+		t.Helper()
+		if err := claims.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await := func(name string) {
+		t.Helper()
+		if err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, 30*time.Second, true, isGone(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("first")
+	drop("first")
+	await("first") // the controller is at work
+	create("used")
+	create("unused")
+	if _, err := client.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := client.CoreV1().Pods("default").Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{NodeName: "n",
+		Containers: []corev1.Container{{Name: "c", Image: "i"}}, Volumes: []corev1.Volume{{Name: "v",
+			VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "used"}}}}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	drop("used")
+	drop("unused")
+	await("unused")
+	if gone, err := isGone("used")(ctx); gone || err != nil {
+		t.Errorf("the claim is gone under its pod: %v", err)
 	}
 }
