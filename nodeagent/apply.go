@@ -19,6 +19,15 @@ func (a *Agent) apply(ctx context.Context, w *work, s *situation, todo actions) 
 	if todo.end {
 		return time.Time{}, a.end(ctx, w, s)
 	}
+	if todo.reset {
+		if done, err := a.reset(ctx, w, s); err != nil || !done {
+			return time.Time{}, err
+		}
+		return a.Clock.Now(), nil
+	}
+	if err := a.applyResize(ctx, w, s); err != nil {
+		return time.Time{}, err
+	}
 	for name, h := range todo.hold {
 		next = sooner(next, h.until)
 		a.holdContainer(w, s.pod, name, h)

@@ -11,7 +11,8 @@ import (
 
 // ownConditions are those that the agent keeps; others are left as they are.
 func ownConditions() []corev1.PodConditionType {
-	return []corev1.PodConditionType{corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled}
+	return []corev1.PodConditionType{corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
+		corev1.PodResizePending, corev1.PodResizeInProgress, corev1.AllContainersRestarting}
 }
 
 // foreignConditions are the ones of others.
@@ -34,9 +35,18 @@ func sameForeignConditions(a, b *corev1.Pod) bool {
 // conditions are those of others, then the agent's own.
 func (x *reading) conditions(s *corev1.PodStatus, now metav1.Time) []corev1.PodCondition {
 	all := foreignConditions(x.pod)
+	if c, pending := x.resizing.condition(now); pending && !finished(s.Phase) {
+		if i := slices.IndexFunc(x.old.Conditions, func(k corev1.PodCondition) bool { return k.Type == c.Type }); i >= 0 {
+			c.LastTransitionTime, c.LastProbeTime = x.old.Conditions[i].LastTransitionTime, x.old.Conditions[i].LastProbeTime
+		}
+		all = append(all, c)
+	}
 	containersReady := x.containersReady(s)
 	own := []corev1.PodCondition{x.sandboxReady(), x.initialized(s), x.ready(containersReady), containersReady,
 		{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}
+	if couldRestartAll(x.pod) {
+		own = append(own, x.restartingAll(s))
+	}
 	for _, c := range own {
 		c.ObservedGeneration, c.LastTransitionTime = x.pod.Generation, now
 		for _, known := range [][]corev1.PodCondition{x.old.Conditions, x.pod.Status.Conditions} {
@@ -49,6 +59,20 @@ func (x *reading) conditions(s *corev1.PodStatus, now metav1.Time) []corev1.PodC
 		all = append(all, c)
 	}
 	return all
+}
+
+// restartingAll says whether all containers are being ended to be started again.
+func (x *reading) restartingAll(s *corev1.PodStatus) corev1.PodCondition {
+	c := corev1.PodCondition{Type: corev1.AllContainersRestarting, Status: corev1.ConditionFalse}
+	switch {
+	case s.Phase == corev1.PodSucceeded:
+		c.Reason = "PodCompleted"
+	case s.Phase == corev1.PodFailed:
+		c.Reason = "PodFailed"
+	case x.resetting:
+		c.Status, c.Reason, c.Message = corev1.ConditionTrue, "RestartAllContainersStarted", "container exited with restart policy rule"
+	}
+	return c
 }
 
 func (x *reading) sandboxReady() corev1.PodCondition {

@@ -13,6 +13,7 @@ import (
 type observed struct {
 	sandbox *sandbox
 	runs    map[string][]run // by container, newest first
+	past    map[string]run   // last runs of containers from before all were started again
 }
 
 // sandbox is what a pod's containers share.
@@ -32,7 +33,8 @@ type run struct {
 	exitCode                   int32
 	reason, message            string
 	image, imageID             string
-	recalled                   bool // from the pod's status, not from the runtime
+	definition                 string // of the container that was started; empty if nobody knows
+	recalled                   bool   // from the pod's status, not from the runtime
 }
 
 type runState int
@@ -49,6 +51,17 @@ func (o *observed) latest(name string) *run {
 		return &runs[0]
 	}
 	return nil
+}
+
+// attempt is the number of a container's next run.
+func (o *observed) attempt(name string) int32 {
+	if r := o.latest(name); r != nil {
+		return r.attempt + 1
+	}
+	if r, ok := o.past[name]; ok {
+		return r.attempt + 1
+	}
+	return 0
 }
 
 // running reports whether any container runs.
@@ -100,7 +113,7 @@ func runOf(c *cri.ContainerStatus) run {
 	states := map[cri.ContainerState]runState{cri.ContainerState_CONTAINER_RUNNING: runRunning, cri.ContainerState_CONTAINER_EXITED: runExited}
 	return run{id: c.Id, name: c.Metadata.Name, attempt: int32(c.Metadata.Attempt), state: states[c.State], created: at(c.CreatedAt),
 		started: at(c.StartedAt), finished: at(c.FinishedAt), exitCode: c.ExitCode, reason: c.Reason, message: c.Message,
-		image: c.Image.GetImage(), imageID: c.ImageRef}
+		image: c.Image.GetImage(), imageID: c.ImageRef, definition: c.Annotations[definitionAnnotation]}
 }
 
 // recall reads the runs of containers out of a pod's status.

@@ -32,7 +32,7 @@ func (x *reading) regularIsActive() bool {
 
 func (x *reading) tally(s *corev1.PodStatus) (t tally) {
 	for i := range x.pod.Spec.InitContainers {
-		c, status := &x.pod.Spec.InitContainers[i], &s.InitContainerStatuses[i]
+		c, status := &x.pod.Spec.InitContainers[i], &s.InitContainerStatuses[i] // in this order
 		if isSidecar(c) {
 			t.countSidecar(status)
 			continue
@@ -41,12 +41,12 @@ func (x *reading) tally(s *corev1.PodStatus) (t tally) {
 		switch {
 		case ended == nil:
 			t.pendingInit++
-		case ended.ExitCode != 0 && !restartsAfter(x.pod, c, ended.ExitCode):
+		case ended.ExitCode != 0 && !x.restarts(c, ended):
 			t.failedInit++
 		}
 	}
 	for i := range x.pod.Spec.Containers {
-		c, status := &x.pod.Spec.Containers[i], &s.ContainerStatuses[i]
+		c, status := &x.pod.Spec.Containers[i], &s.ContainerStatuses[i] // in this order as yet
 		ended := endOf(status)
 		switch {
 		case status.State.Running != nil:
@@ -57,7 +57,7 @@ func (x *reading) tally(s *corev1.PodStatus) (t tally) {
 			continue
 		}
 		t.ended++
-		if !restartsAfter(x.pod, c, ended.ExitCode) {
+		if !x.restarts(c, ended) {
 			t.forGood++
 		}
 		if status.State.Terminated != nil && ended.ExitCode == 0 {
@@ -65,6 +65,11 @@ func (x *reading) tally(s *corev1.PodStatus) (t tally) {
 		}
 	}
 	return t
+}
+
+// restarts reports whether a container that ended is started again: by its policy, or with all others.
+func (x *reading) restarts(c *corev1.Container, ended *corev1.ContainerStateTerminated) bool {
+	return ended.Reason == restartingAll || restartsAfter(x.pod, c, ended.ExitCode)
 }
 
 func (t *tally) countSidecar(s *corev1.ContainerStatus) {

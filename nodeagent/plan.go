@@ -18,12 +18,15 @@ type situation struct {
 	backoffs map[string]backoff // by container
 	revive   map[string]bool    // IDs of runs that were stopped in order to be started again
 	now      time.Time
+
+	resetting bool // all containers are being ended, to be started again
 }
 
 // actions are what is to be done about a pod, in this order.
 type actions struct {
 	stop    []stopping
 	end     bool // stop everything that runs (see ending), then the sandbox
+	reset   bool // end all containers, to start them again from the first on
 	sandbox bool // run a new one
 	start   []starting
 	hold    map[string]holding // containers that would be started but have to wait
@@ -61,6 +64,9 @@ func plan(s *situation) actions {
 	}
 	if s.seen.sandbox == nil || !s.seen.sandbox.ready {
 		return s.begin()
+	}
+	if s.resetting || s.resets() {
+		return actions{reset: true}
 	}
 	for i := range s.pod.Spec.EphemeralContainers {
 		c := (*corev1.Container)(&s.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
@@ -127,7 +133,10 @@ func (s *situation) planRegular(c *corev1.Container, a *actions) (kept bool) {
 	r := s.seen.latest(c.Name)
 	switch {
 	case r == nil:
-		a.start = append(a.start, starting{c, 0})
+		a.start = append(a.start, starting{c, s.seen.attempt(c.Name)})
+	case r.state == runRunning && redefined(c, r):
+		a.stop = append(a.stop, stopping{*r, s.graceOf(c, ""), fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)})
+		return true
 	case r.state == runRunning:
 		unwell := s.unwell(r)
 		if unwell == "" {

@@ -49,11 +49,7 @@ func (s *situation) planInit(a *actions) (initialized bool) {
 	}
 	for n := len(start) - 1; n >= 0; n-- {
 		c := &all[start[n]]
-		attempt := int32(0)
-		if r := s.seen.latest(c.Name); r != nil {
-			attempt = r.attempt + 1
-		}
-		a.start = append(a.start, starting{c, attempt})
+		a.start = append(a.start, starting{c, s.seen.attempt(c.Name)})
 	}
 	return initialized
 }
@@ -78,7 +74,9 @@ func (s *situation) planInitRun(c *corev1.Container, r *run, a *actions) (again,
 		return false, false
 	case r.state == runRunning:
 		started := c.StartupProbe == nil || s.health[r.id].of(Startup) == success
-		if unwell := s.unwell(r); unwell != "" {
+		if redefined(c, r) {
+			a.stop = append(a.stop, stopping{*r, s.graceOf(c, ""), fmt.Sprintf("Init container %s definition changed", c.Name)})
+		} else if unwell := s.unwell(r); unwell != "" {
 			a.stop = append(a.stop, stopping{*r, s.graceOf(c, unwell), fmt.Sprintf("Init container %s failed %s probe", c.Name, unwell)})
 		}
 		return false, started

@@ -52,6 +52,9 @@ func (a actions) told() (out []string) {
 	for _, x := range a.stop {
 		out = append(out, "stop "+x.run.name)
 	}
+	if a.reset {
+		out = append(out, "reset")
+	}
 	if a.end {
 		out = append(out, "end")
 	}
@@ -79,10 +82,23 @@ func TestPlan(t *testing.T) {
 	}
 	sidecarStarts := podOf(always, []string{"s*", "i"}, "a")
 	sidecarStarts.Spec.InitContainers[0].StartupProbe = &corev1.Probe{}
+	ruled := podOf(always, []string{"i"}, "a", "b")
+	ruled.Spec.Containers[0].RestartPolicy = ptr.To(corev1.ContainerRestartPolicyAlways)
+	ruled.Spec.Containers[0].RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleActionRestartAllContainers,
+		ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42}}}}
+	again := seenWith()
+	again.past = map[string]run{"i": {attempt: 2}}
+	outdated := up("a")
+	outdated.definition = "another"
 	for name, c := range map[string]struct {
 		s    situation
 		want []string
 	}{
+		"an exit may have all containers started again":                    {situation{pod: ruled, seen: seenWith(ended("i", 0), ended("a", 42), up("b"))}, []string{"reset"}},
+		"another exit of the same container does not":                      {situation{pod: ruled, seen: seenWith(ended("i", 0), ended("a", 1), up("b"))}, []string{"start a 1"}},
+		"what was begun is brought to its end":                             {situation{pod: ruled, seen: seenWith(ended("i", 0), up("b")), resetting: true}, []string{"reset"}},
+		"then init containers are first again, and runs are counted on":    {situation{pod: ruled, seen: again}, []string{"start i 3"}},
+		"one whose image has changed is stopped":                           {situation{pod: podOf(always, nil, "a"), seen: seenWith(outdated)}, []string{"stop a"}},
 		"a pod begins with a sandbox":                                      {situation{pod: podOf(always, nil, "a"), seen: observed{}}, []string{"sandbox"}},
 		"regular containers start together":                                {situation{pod: podOf(always, nil, "a", "b"), seen: seenWith()}, []string{"start a 0", "start b 0"}},
 		"init containers start one after the other":                        {situation{pod: podOf(always, []string{"i", "j"}, "a"), seen: seenWith()}, []string{"start i 0"}},

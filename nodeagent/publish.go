@@ -36,7 +36,7 @@ func (a *Agent) publish(ctx context.Context, w *work, pod, at *corev1.Pod, seen 
 		return over, err
 	}
 	if finished(status.Phase) {
-		a.vacate(w)
+		a.vacate(ctx, w)
 	}
 	_, err = a.Client.CoreV1().Pods(at.Namespace).Patch(ctx, at.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
 	switch {
@@ -62,7 +62,7 @@ func (a *Agent) standing(w *work, pod *corev1.Pod, seen *observed, ending, end b
 	if old == nil {
 		old = &pod.Status
 	}
-	status := podStatus(&reading{pod: pod, old: old, seen: seen, health: w.health, trouble: w.trouble, verdict: w.verdict,
+	status := podStatus(&reading{pod: pod, old: old, seen: seen, health: w.health, trouble: w.trouble, verdict: w.verdict, resizing: a.resizingOf(w), resetting: w.resetting,
 		ending: ending, over: over, nodeIPs: a.hostIPs(pod.Spec.NodeName), runtime: a.runtimeName}, metav1.NewTime(a.Clock.Now().Truncate(1e9)))
 	return &status, over
 }
@@ -74,6 +74,12 @@ func (w *work) known(at *corev1.Pod, status *corev1.PodStatus) bool {
 		return true
 	}
 	return equality.Semantic.DeepEqual(w.told(at), status)
+}
+
+func (a *Agent) resizingOf(w *work) resizing {
+	a.desk.mu.Lock()
+	defer a.desk.mu.Unlock()
+	return w.resizing
 }
 
 // told is the status that the API has, with the agent's own last word where that is on its way: conditions of others may
@@ -107,7 +113,7 @@ func (a *Agent) release(ctx context.Context, w *work, pod *corev1.Pod) error {
 		return ctx.Err()
 	}
 	defer a.said()
-	a.vacate(w)
+	a.vacate(ctx, w)
 	now := int64(0)
 	err := a.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &pod.UID}})
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {

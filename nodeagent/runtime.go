@@ -25,6 +25,7 @@ type Runtime interface {
 	// StopContainer returns when the container has ended; after timeout seconds it is killed.
 	StopContainer(ctx context.Context, id string, timeout int64) error
 	RemoveContainer(ctx context.Context, id string) error
+	UpdateContainerResources(ctx context.Context, id string, resources *cri.ContainerResources) error
 	// GetContainerEvents sends what happens to containers until ctx ends.
 	GetContainerEvents(ctx context.Context, to chan *cri.ContainerEventResponse, connected func(cri.RuntimeService_GetContainerEventsClient)) error
 
@@ -61,6 +62,9 @@ const (
 	containerNameLabel = "io.kubernetes.container.name"
 )
 
+// definitionAnnotation tells what a container was made from (definition), as upstream's.
+const definitionAnnotation = "io.kubernetes.container.hash"
+
 // sandboxConfig is a pod as the runtime sees it.
 func sandboxConfig(p *corev1.Pod, attempt uint32) *cri.PodSandboxConfig {
 	labels := map[string]string{podNameLabel: p.Name, podNamespaceLabel: p.Namespace, podUIDLabel: string(p.UID), nodeNameLabel: p.Spec.NodeName}
@@ -94,8 +98,9 @@ func containerConfig(p *corev1.Pod, c *corev1.Container, attempt int32, image st
 		Metadata: &cri.ContainerMetadata{Name: c.Name, Attempt: uint32(attempt)},
 		Image:    &cri.ImageSpec{Image: image, UserSpecifiedImage: c.Image},
 		Command:  c.Command, Args: c.Args, WorkingDir: c.WorkingDir, Stdin: c.Stdin, Tty: c.TTY,
-		Labels:      map[string]string{podNameLabel: p.Name, podNamespaceLabel: p.Namespace, podUIDLabel: string(p.UID), containerNameLabel: c.Name},
-		Annotations: map[string]string{messagePathAnnotation: c.TerminationMessagePath, messagePolicyAnnotation: string(c.TerminationMessagePolicy)},
+		Labels: map[string]string{podNameLabel: p.Name, podNamespaceLabel: p.Namespace, podUIDLabel: string(p.UID), containerNameLabel: c.Name},
+		Annotations: map[string]string{messagePathAnnotation: c.TerminationMessagePath, messagePolicyAnnotation: string(c.TerminationMessagePolicy),
+			definitionAnnotation: definition(c)},
 	}
 	if slices.ContainsFunc(p.Spec.InitContainers, func(i corev1.Container) bool { return i.Name == c.Name && !isSidecar(&i) }) {
 		config.Labels[initLabel] = "true"

@@ -32,7 +32,8 @@ func (s *Simulated) CreateContainer(_ context.Context, sandbox string, config *c
 	kept := &cri.ContainerConfig{Metadata: config.Metadata, Image: config.Image, Command: config.Command, Args: config.Args}
 	c := &simulatedContainer{pod: p, config: kept, script: script, ended: make(chan struct{}), status: &cri.ContainerStatus{
 		Id: s.newID(config.Metadata.Name), Metadata: config.Metadata, State: cri.ContainerState_CONTAINER_CREATED, CreatedAt: s.clock.Now().UnixNano(),
-		Image: &cri.ImageSpec{Image: config.Image.Image}, ImageRef: imageID(config.Image.Image)}}
+		Annotations: map[string]string{definitionAnnotation: config.Annotations[definitionAnnotation]},
+		Image:       &cri.ImageSpec{Image: config.Image.Image}, ImageRef: imageID(config.Image.Image)}}
 	s.prepare(c, config)
 	p.containers = append(p.containers, c)
 	s.containers[c.status.Id] = c
@@ -221,11 +222,16 @@ func pass(ctx context.Context, c clock.WithDelayedExecution, d time.Duration) er
 	}
 }
 
+// UpdateContainerResources changes nothing: a container that runs nothing uses nothing.
+func (s *Simulated) UpdateContainerResources(context.Context, string, *cri.ContainerResources) error {
+	return nil
+}
+
 // report is the container's status, to keep.
 func (c *simulatedContainer) report() *cri.ContainerStatus {
 	s := c.status
 	return &cri.ContainerStatus{Id: s.Id, Metadata: s.Metadata, State: s.State, CreatedAt: s.CreatedAt, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
-		ExitCode: s.ExitCode, Image: s.Image, ImageRef: s.ImageRef, Reason: s.Reason, Message: s.Message}
+		ExitCode: s.ExitCode, Image: s.Image, ImageRef: s.ImageRef, Reason: s.Reason, Message: s.Message, Annotations: s.Annotations}
 }
 
 // Probe answers for a container: by the command of the probe, if that can be run, and else as its script says.

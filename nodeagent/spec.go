@@ -1,8 +1,10 @@
 package nodeagent
 
 import (
+	"hash/fnv"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,10 +65,8 @@ func isSidecar(c *corev1.Container) bool {
 // policy, then by the pod's. A sidecar always is, an init container under Always only after a failure.
 func restartsAfter(p *corev1.Pod, c *corev1.Container, code int32) bool {
 	if c.RestartPolicy != nil {
-		for _, rule := range c.RestartPolicyRules {
-			if rule.ExitCodes != nil && (rule.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn) == slices.Contains(rule.ExitCodes.Values, code) {
-				return rule.Action == corev1.ContainerRestartRuleActionRestart || rule.Action == corev1.ContainerRestartRuleActionRestartAllContainers
-			}
+		if rule := ruleFor(c, code); rule != nil {
+			return rule.Action == corev1.ContainerRestartRuleActionRestart || rule.Action == corev1.ContainerRestartRuleActionRestartAllContainers
 		}
 		switch *c.RestartPolicy {
 		case corev1.ContainerRestartPolicyAlways:
@@ -83,6 +83,23 @@ func restartsAfter(p *corev1.Pod, c *corev1.Container, code int32) bool {
 		return code != 0
 	}
 	return true
+}
+
+func fitsExitCodes(on *corev1.ContainerRestartRuleOnExitCodes, code int32) bool {
+	return (on.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn) == slices.Contains(on.Values, code)
+}
+
+// definition tells containers apart that have to be started again when it changes: by name and image, as all else of a
+// container that runs cannot change, or need not have it started again.
+func definition(c *corev1.Container) string {
+	sum := fnv.New32a()
+	sum.Write([]byte(c.Name + "\x00" + c.Image))
+	return strconv.FormatUint(uint64(sum.Sum32()), 16)
+}
+
+// redefined reports whether a run is of another definition.
+func redefined(c *corev1.Container, r *run) bool {
+	return r.definition != "" && r.definition != definition(c)
 }
 
 // restartsWhenUnwell reports whether a container whose probe failed is started again. Its exit code is not known yet, so

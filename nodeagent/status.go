@@ -2,9 +2,11 @@ package nodeagent
 
 import (
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
 )
 
 // reading is all that a pod's status depends on.
@@ -17,12 +19,17 @@ type reading struct {
 	verdict *verdict
 	ending  bool // nothing is started any more
 	over    bool // nothing is left to end
-	nodeIPs []string
-	runtime string // its name, which IDs begin with
+	// resizing is a change of the pod's resources, and resetting that all containers are being ended to be started again.
+	resizing  resizing
+	resetting bool
+	granted   *corev1.Pod // with the resources that it has
+	nodeIPs   []string
+	runtime   string // its name, which IDs begin with
 }
 
 // podStatus is what the API is told of a pod: pure.
 func podStatus(x *reading, now metav1.Time) corev1.PodStatus {
+	x.granted = x.resizing.granted.in(x.pod)
 	s := *x.old.DeepCopy()
 	s.ObservedGeneration = x.pod.Generation
 	if s.StartTime == nil {
@@ -33,7 +40,7 @@ func podStatus(x *reading, now metav1.Time) corev1.PodStatus {
 		s.Phase, s.Reason, s.Message = corev1.PodFailed, x.verdict.reason, "Pod was rejected: "+x.verdict.message
 		return s
 	}
-	for role, c := range containers(x.pod) {
+	for role, c := range containers(x.granted) {
 		status := x.containerStatus(role, c)
 		switch role {
 		case initRole, sidecarRole:
@@ -48,12 +55,26 @@ func podStatus(x *reading, now metav1.Time) corev1.PodStatus {
 	if s.Phase != x.old.Phase {
 		s.Reason, s.Message = "", ""
 	}
-	if x.verdict != nil {
+	if x.verdict != nil && (x.over || finished(x.old.Phase)) { // not before its containers have ended
 		s.Phase, s.Reason, s.Message = corev1.PodFailed, x.verdict.reason, x.verdict.message
 	}
+	s.Resources, s.AllocatedResources = podResources(x.granted)
 	x.addresses(&s)
 	s.Conditions = x.conditions(&s, now)
+	byName := func(a, b corev1.ContainerStatus) int { return strings.Compare(a.Name, b.Name) }
+	slices.SortFunc(s.ContainerStatuses, byName)
+	slices.SortFunc(s.EphemeralContainerStatuses, byName)
 	return s
+}
+
+// podResources are those of a pod as a whole: its own where it says so, else what its containers have together.
+func podResources(p *corev1.Pod) (*corev1.ResourceRequirements, corev1.ResourceList) {
+	r := p.Spec.Resources.DeepCopy()
+	if r == nil {
+		r = &corev1.ResourceRequirements{}
+	}
+	r.Requests, r.Limits = resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{}), resourcehelper.PodLimits(p, resourcehelper.PodResourcesOptions{})
+	return r, resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})
 }
 
 // addresses are the node's for pods that share its network, and the sandbox's for others.
@@ -83,7 +104,7 @@ func (x *reading) addresses(s *corev1.PodStatus) {
 // containerStatus is the state of one container: that of its newest run, the end of the one before, or why it waits.
 func (x *reading) containerStatus(role role, c *corev1.Container) corev1.ContainerStatus {
 	s := corev1.ContainerStatus{Name: c.Name, Image: c.Image, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}}
-	if len(x.pod.Spec.InitContainers) > 0 && role != ephemeralRole {
+	if len(x.pod.Spec.InitContainers) > 0 {
 		s.State.Waiting.Reason = "PodInitializing"
 	}
 	runs := x.seen.runs[c.Name]
@@ -93,8 +114,16 @@ func (x *reading) containerStatus(role role, c *corev1.Container) corev1.Contain
 		s.AllocatedResources = c.Resources.Requests
 		s.Resources = c.Resources.DeepCopy()
 	}
-	if len(runs) > 1 {
+	past, reset := x.seen.past[c.Name]
+	switch {
+	case len(runs) > 1:
 		s.LastTerminationState = x.state(&runs[1])
+	case reset:
+		s.LastTerminationState = x.state(&past)
+		if len(runs) == 0 {
+			s.RestartCount = past.attempt + 1
+			s.State.Waiting = &corev1.ContainerStateWaiting{Reason: restartingAll, Message: restartingAllMessage}
+		}
 	}
 	s.VolumeMounts = mountStatuses(c)
 	x.wait(c, role, runs, &s)

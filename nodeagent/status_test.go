@@ -60,7 +60,9 @@ func TestStatus(t *testing.T) {
 		"an init container has failed for good":         {reading{pod: podOf(never, []string{"i"}, "a")}, seenWith(ended("i", 1)), []string{"Failed not ready", "i ended 1", "a waits PodInitializing"}},
 		"a pod that was deleted ends as its containers": {reading{pod: podOf(always, nil, "a"), ending: true, over: true}, seenWith(ended("a", 0)), []string{"Succeeded not ready", "a ended 0"}},
 		"one that never ran has failed":                 {reading{pod: podOf(always, nil, "a"), ending: true, over: true}, seenWith(), []string{"Failed not ready", "a waits ContainerCreating"}},
-		"a pod over its deadline has failed":            {reading{pod: podOf(always, nil, "a"), ending: true, verdict: &verdict{reason: "DeadlineExceeded"}}, seenWith(up("a")), []string{"Failed not ready", "a running"}},
+		"a pod over its deadline has not failed yet":    {reading{pod: podOf(always, nil, "a"), ending: true, verdict: &verdict{reason: "DeadlineExceeded"}}, seenWith(up("a")), []string{"Running ready", "a running"}},
+		"it has when its containers have ended":         {reading{pod: podOf(always, nil, "a"), ending: true, over: true, verdict: &verdict{reason: "DeadlineExceeded"}}, seenWith(ended("a", 0)), []string{"Failed not ready", "a ended 0"}},
+		"containers stand by their names":               {reading{pod: podOf(always, nil, "b", "a")}, seenWith(up("a"), up("b")), []string{"Running ready", "a running", "b running"}},
 		"an image that cannot be had":                   {reading{pod: podOf(always, nil, "a"), trouble: map[string]trouble{"a": {reason: "ErrImagePull"}}}, seenWith(), []string{"Pending not ready", "a waits ErrImagePull"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -39,6 +39,7 @@ type work struct {
 	interrupt   context.CancelFunc // of the round that runs, for when the pod is to end
 	counted     load               // what it requests of its node
 	ports       []hostPort         // that it has taken
+	resizing    resizing
 
 	// ---
 	recalled []run
@@ -49,12 +50,15 @@ type work struct {
 	stopping map[string]bool // by container ID: asked to stop
 	trouble  map[string]trouble
 	mounting mounting
-	ends     time.Time // since when it is being ended
-	verdict  *verdict
-	status   *corev1.PodStatus // as published last
-	mirrored mirrored          // of a static pod
-	released bool              // taken from the API; what is there still is held by finalizers, or is seen no more in a moment
-	retry    backoff           // of rounds that fail
+	// resetting is that all containers are being ended, and past what is known of those of before.
+	resetting bool
+	past      map[string]run
+	ends      time.Time // since when it is being ended
+	verdict   *verdict
+	status    *corev1.PodStatus // as published last
+	mirrored  mirrored          // of a static pod
+	released  bool              // taken from the API; what is there still is held by finalizers, or is seen no more in a moment
+	retry     backoff           // of rounds that fail
 }
 
 // trouble is why a container that should run does not: the reason and message of its waiting state.
@@ -91,6 +95,9 @@ func (a *Agent) told(ctx context.Context, pod *corev1.Pod, gone bool) {
 		w.interrupt()
 	}
 	unchanged := w.pod != nil && !gone && !changes(w.pod, pod)
+	if w.pod != nil && w.pod.Generation != pod.Generation && w.counted != nil && !ends {
+		a.resize(w, w.pod, pod)
+	}
 	w.pod, w.gone = pod, w.gone || gone
 	if unchanged {
 		return // the agent's own writes come back
@@ -167,7 +174,7 @@ func (a *Agent) workOn(ctx context.Context, w *work) {
 			w.timer = nil
 		}
 		if done || w.status != nil && finished(w.status.Phase) {
-			a.leave(w)
+			a.leave(ctx, w)
 		}
 		if done {
 			delete(a.desk.pods, pod.UID)
@@ -197,7 +204,7 @@ func (a *Agent) sync(ctx context.Context, w *work, pod *corev1.Pod, gone bool) (
 	ending := gone || overdue || pod.DeletionTimestamp != nil || finished(pod.Status.Phase)
 	next = sooner(deadline, a.probe(ctx, w, pod, &seen, ending))
 	// 2. What is to be done?
-	s := &situation{pod: pod, ending: ending, seen: seen, health: w.health, backoffs: w.backoffs, revive: w.revive, now: a.Clock.Now()}
+	s := &situation{pod: pod, ending: ending, seen: seen, health: w.health, backoffs: w.backoffs, revive: w.revive, now: a.Clock.Now(), resetting: w.resetting}
 	todo := plan(s)
 	// 3. Do it. What fails shows in the status, and is tried again.
 	wait, applied := a.apply(ctx, w, s, todo)
@@ -263,13 +270,19 @@ func (a *Agent) deadline(w *work, pod *corev1.Pod) (overdue bool, at time.Time) 
 // observe asks the runtime for a pod.
 func (a *Agent) observe(ctx context.Context, w *work, pod *corev1.Pod) (observed, error) {
 	if w.sandbox == "" {
-		return observe(nil, w.recalled), nil
+		return w.with(observe(nil, w.recalled)), nil
 	}
 	answer, err := a.Runtime.PodSandboxStatus(ctx, w.sandbox, false)
 	if err != nil {
 		return observed{}, fmt.Errorf("sandbox of %s: %w", podLabel(pod), err)
 	}
-	return observe(answer, w.recalled), nil
+	return w.with(observe(answer, w.recalled)), nil
+}
+
+// with adds what the runtime does not know any more.
+func (w *work) with(o observed) observed {
+	o.past = w.past
+	return o
 }
 
 // follow wakes pods when something happens to their containers, until ctx ends.
