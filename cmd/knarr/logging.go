@@ -53,9 +53,12 @@ func (c chatter) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (c chatter) Handle(ctx context.Context, r slog.Record) error {
-	// Nobody misses the events of a namespace that is gone, and those of a burst are dropped by the thousand, as meant.
-	if strings.HasPrefix(r.Message, "Server rejected event") || strings.HasPrefix(r.Message, "Unable to record event: too many queued events") {
-		r.Level = slog.LevelInfo
+	// Nobody misses the events of a namespace that is gone, or those of an outage, and those of a burst are dropped by the
+	// thousand, as meant.
+	for _, lost := range []string{"Server rejected event", "Unable to write event", "Unable to record event: too many queued events"} {
+		if strings.HasPrefix(r.Message, lost) {
+			r.Level = slog.LevelInfo
+		}
 	}
 	if r.Level = quieter(r.Level); !c.Handler.Enabled(ctx, r.Level) {
 		return nil

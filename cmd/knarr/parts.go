@@ -116,15 +116,19 @@ func (x *station) work(ctx context.Context) error {
 	return x.run(ctx, t)
 }
 
-// keepRunning starts again what ends before its time, after a moment.
+// keepRunning starts again what ends before its time, after a moment. What it ends of is told once, until that is
+// something else.
 func keepRunning(ctx context.Context, name string, log *slog.Logger, run func(context.Context) error) {
-	for {
+	for told := ""; ; {
 		err := run(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
-			log.Error("a part has ended and is started again", "part", name, "err", err)
+		if err == nil {
+			told = ""
+		} else if err.Error() != told {
+			told = err.Error()
+			log.Error("a part has ended and is started again until it runs", "part", name, "err", err)
 		}
 		select {
 		case <-ctx.Done():
