@@ -103,8 +103,9 @@ func (j *judge) seePod(s state, c change, p *corev1.Pod) {
 		}
 	}
 	pods := podsOf(s, controller.UID)
-	if n := len(active(pods)); !j.doubted && controller.Kind != "DaemonSet" && c.first && n > j.most[controller.UID] {
-		j.wrong(c, "%s %s has %d pods of %d", controller.Kind, controller.Name, n, j.most[controller.UID])
+	most, known := j.most[controller.UID]
+	if n := len(active(pods)); !j.doubted && known && c.first && n > most {
+		j.wrong(c, "%s %s has %d pods of %d", controller.Kind, controller.Name, n, most)
 	}
 	switch owner := s[controller.UID].(type) {
 	case *appsv1.ReplicaSet:
@@ -256,7 +257,7 @@ func unfinished(s state) (left []string) {
 		}
 	}
 	for _, o := range s {
-		if c := metav1.GetControllerOfNoCopy(o); c != nil && s[c.UID] == nil && known(c.Kind) {
+		if c := metav1.GetControllerOfNoCopy(o); c != nil && s[c.UID] == nil && observedKind(c.Kind) {
 			say("%T %s is an orphan of %s %s", o, o.GetName(), c.Kind, c.Name)
 		}
 		if o.GetDeletionTimestamp() != nil {
@@ -301,8 +302,8 @@ func unfinished(s state) (left []string) {
 	return left
 }
 
-// known reports whether objects of a kind are observed.
-func known(kind string) bool {
+// observedKind reports whether objects of a kind are observed.
+func observedKind(kind string) bool {
 	return slices.Contains([]string{"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job"}, kind)
 }
 

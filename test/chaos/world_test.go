@@ -40,6 +40,7 @@ type world struct {
 	client      *kubernetes.Clientset
 	parts       []*part
 	log         *slog.Logger
+	clock       clock.WithTickerAndDelayedExecution
 }
 
 // part is a part of the cluster that runs over a wire of its own.
@@ -54,9 +55,9 @@ type part struct {
 }
 
 // newWorld starts an API server. What parts log shows when the test has failed.
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, flags ...string) *world {
 	t.Helper()
-	w := &world{T: t, api: cluster.Start(t, "apiserver")}
+	w := &world{T: t, api: cluster.Start(t, "apiserver", flags...), clock: clock.RealClock{}}
 	logged := &lines{}
 	w.log = slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	t.Cleanup(func() {
@@ -119,7 +120,7 @@ func (w *world) addScheduler() *part {
 // addNode adds a node that lasts: containers run on while its agent is away.
 func (w *world) addNode(i, cpus int) *part {
 	name := fmt.Sprintf("node-%d", i)
-	runtime := (&parts.Plant{Clock: clock.RealClock{}}).Runtime(fmt.Sprintf("10.%d.0.0/16", 64+i))
+	runtime := (&parts.Plant{Clock: w.clock}).Runtime(fmt.Sprintf("10.%d.0.0/16", 64+i))
 	capacity := corev1.ResourceList{corev1.ResourceCPU: *resource.NewQuantity(int64(cpus), resource.DecimalSI),
 		corev1.ResourceMemory: resource.MustParse("64Gi"), corev1.ResourcePods: resource.MustParse("110")}
 	return w.add(name, func(ctx context.Context, p *parts.Plant) error {
@@ -138,7 +139,7 @@ func (p *part) start() {
 	go func() {
 		defer close(p.ended)
 		for ctx.Err() == nil {
-			err := p.run(ctx, &parts.Plant{Server: p.world.server, Through: p.wire, Clock: clock.RealClock{}, Log: p.world.log.With("part", p.name)})
+			err := p.run(ctx, &parts.Plant{Server: p.world.server, Through: p.wire, Clock: p.world.clock, Log: p.world.log.With("part", p.name)})
 			if ctx.Err() == nil {
 				p.world.log.Warn("a part has ended", "part", p.name, "err", err)
 				pause(ctx, 200*time.Millisecond)
