@@ -72,7 +72,7 @@ func (s nearness) change(n *Node, by int32) (changed int32) {
 
 func (*interPodAffinity) Filter(c *Cycle) (Judge, *Refusal) {
 	const plugin = "InterPodAffinity"
-	j := &affinityJudge{cycle: c, terms: c.Pod.Affinity, forbidden: map[*topology]nearness{},
+	j := &affinityJudge{cycle: c, terms: c.Pod.Affinity,
 		lonely:   &Refusal{plugin, []string{"node(s) didn't match pod affinity rules"}, true},
 		crowded:  &Refusal{Plugin: plugin, Reasons: []string{"node(s) didn't match pod anti-affinity rules"}},
 		unwanted: &Refusal{Plugin: plugin, Reasons: []string{"node(s) didn't satisfy existing pods anti-affinity rules"}}}
@@ -104,11 +104,11 @@ func (*interPodAffinity) Filter(c *Cycle) (Judge, *Refusal) {
 type affinityJudge struct {
 	cycle                     *Cycle
 	terms                     *affinity
-	near                      []nearness             // by required term: pods that match all of them
-	apart                     []nearness             // by required anti-affinity term: pods that match it
-	alone                     bool                   // the pod matches its own terms
-	company                   int32                  // pods that match all required terms, once for each term
-	forbidden                 map[*topology]nearness // pods that do not want this one
+	near                      []nearness // by required term: pods that match all of them
+	apart                     []nearness // by required anti-affinity term: pods that match it
+	alone                     bool       // the pod matches its own terms
+	company                   int32      // pods that match all required terms, once for each term
+	forbidden                 []nearness // by topology: pods that do not want this one; few, and walked for each node
 	lonely, crowded, unwanted *Refusal
 }
 
@@ -126,11 +126,13 @@ func (j *affinityJudge) gatherForbidden() {
 }
 
 func (j *affinityJudge) forbiddenBy(by *topology) nearness {
-	s, ok := j.forbidden[by]
-	if !ok {
-		s = newNearness(by)
-		j.forbidden[by] = s
+	for _, s := range j.forbidden {
+		if s.by == by {
+			return s
+		}
 	}
+	s := newNearness(by)
+	j.forbidden = append(j.forbidden, s)
 	return s
 }
 

@@ -83,9 +83,9 @@ func (*interPodAffinity) Facts(_ *Cycle, judge Judge, n *Node) (facts []Fact) {
 	if len(facts) > 0 {
 		return facts
 	}
-	for by, s := range j.forbidden {
+	for _, s := range j.forbidden {
 		if pods, _ := s.at(n); pods > 0 {
-			key := j.cycle.keyOf(by)
+			key := j.cycle.keyOf(s.by)
 			facts = append(facts, Fact{Text: fmt.Sprintf("%s has %s that want this one to stay away", domain(key), counted(int(pods), "pod")), TopologyKey: key, Domain: n.Labels[key], Pods: &pods, shortage: float64(pods)})
 		}
 	}
