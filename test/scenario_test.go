@@ -31,7 +31,7 @@ func TestAdmissionScenarios(t *testing.T) {
 func TestSchedulerScenarios(t *testing.T) {
 	port := cluster.FreePort(t)
 	c := cluster.Start(t, "up", "--simulated-nodes=3", fmt.Sprint("--scheduler-secure-port=", port), "--scheduler-config=testdata/scheduler/config.yaml")
-	runScripts(t, c, "testdata/scheduler", "SCHEDULER", fmt.Sprint("https://127.0.0.1:", port))
+	runScripts(t, c, "testdata/scheduler", "SCHEDULER", fmt.Sprint("https://127.0.0.1:", port), "ADMIN", c.Kubeconfig)
 }
 
 func runScenarios(t *testing.T, part, dir string, flags ...string) {

@@ -9,6 +9,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -148,13 +150,7 @@ func (p *place) flags(f *pflag.FlagSet) {
 
 // open finds the server, and the namespace of the context: that of the cluster on this machine, unless another is named.
 func (p *place) open() (config *rest.Config, namespace string, err error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = p.kubeconfig
-	local := server.DefaultConfig()
-	if own := local.KubeconfigPath(); p.kubeconfig == "" && isWanted(own) {
-		rules.ExplicitPath = own
-	}
-	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: p.context})
+	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(p.rules(), &clientcmd.ConfigOverrides{CurrentContext: p.context})
 	config, err = loaded.ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
 		return nil, "", errors.New("no cluster is known: start one with `knarr up`, or name a kubeconfig with --kubeconfig or KUBECONFIG")
@@ -163,6 +159,26 @@ func (p *place) open() (config *rest.Config, namespace string, err error) {
 		namespace, _, err = loaded.Namespace()
 	}
 	return config, namespace, err
+}
+
+func (p *place) rules() *clientcmd.ClientConfigLoadingRules {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = p.kubeconfig
+	local := server.DefaultConfig()
+	if own := local.KubeconfigPath(); p.kubeconfig == "" && isWanted(own) {
+		rules.ExplicitPath = own
+	}
+	return rules
+}
+
+// address is where a part answers that has noted it in the data directory from which the kubeconfig is; empty if none has.
+func (p *place) address(part string) string {
+	for _, file := range p.rules().GetLoadingPrecedence() {
+		if url, err := os.ReadFile(addressFile(filepath.Dir(file), part)); err == nil {
+			return strings.TrimSpace(string(url))
+		}
+	}
+	return ""
 }
 
 // nobodyError says that nothing answers.

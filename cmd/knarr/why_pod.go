@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -34,8 +35,8 @@ func whyPodCommand() *cobra.Command {
 pod run. Each change has been tried in thought, on the cluster as the scheduler knows it now. For a pod that has a node, say
 what each plugin gives each node that would do, as if the pod were not there.
 
-The scheduler itself is asked, at port 10259 of the API server's host unless --scheduler names another place. It tells those
-who may get /why/NAMESPACE/NAME.`,
+The scheduler itself is asked: where it runs on this machine beside the kubeconfig, else at port 10259 of the API server's host,
+unless --scheduler names another place. It tells those who may get /why/NAMESPACE/NAME.`,
 		Example: `  knarr why pod web-0 -n shop
   knarr why pod web-0 -n shop -o json
   knarr why pod web-0 --scheduler https://10.0.0.7:10259`,
@@ -50,7 +51,7 @@ who may get /why/NAMESPACE/NAME.`,
 	f := c.Flags()
 	f.StringVarP(&w.namespace, "namespace", "n", "", "namespace of the pod (default: that of the kubeconfig's context)")
 	f.StringVarP(&w.output, "output", "o", "text", "text, or json for programs")
-	f.StringVar(&w.schedulers, "scheduler", "", "URL of the scheduler (default: port 10259 of the API server's host)")
+	f.StringVar(&w.schedulers, "scheduler", "", "URL of the scheduler (default: where it runs on this machine, or port 10259 of the API server's host)")
 	w.place.flags(f)
 	return c
 }
@@ -86,16 +87,15 @@ func (w *whyPod) run(c *cobra.Command, name string) error {
 // direct turns to the scheduler, with the credentials that are meant for the API server: its certificates are of the same
 // authority.
 func (w *whyPod) direct(config *rest.Config) error {
-	if w.schedulers != "" {
-		config.Host = w.schedulers
+	base, _, err := rest.DefaultServerUrlFor(config)
+	if err != nil {
+		return err
+	}
+	if config.Host = cmp.Or(w.schedulers, w.place.address("scheduler")); config.Host != "" {
 		if !strings.Contains(config.Host, "://") {
 			config.Host = "https://" + config.Host
 		}
 		return nil
-	}
-	base, _, err := rest.DefaultServerUrlFor(config)
-	if err != nil {
-		return err
 	}
 	config.Host = "https://" + net.JoinHostPort(base.Hostname(), "10259")
 	return nil

@@ -44,9 +44,10 @@ func writeScores(b *strings.Builder, y *scheduler.Why) {
 	default:
 		fmt.Fprintf(b, "\n%s would do now. Scores (score x weight):\n", y.Node)
 	}
-	told := 0
-	for _, s := range y.Scores {
-		if told++; told > scoresTold && !s.Here {
+	untold := 0
+	for i, s := range y.Scores {
+		if i >= scoresTold && !s.Here {
+			untold++
 			continue
 		}
 		fmt.Fprintf(b, "  %5d  %s%s\n", s.Total, names(s.Nodes), mark(s))
@@ -56,8 +57,8 @@ func writeScores(b *strings.Builder, y *scheduler.Why) {
 		}
 		fmt.Fprintf(b, "         %s\n", strings.Join(each, ", "))
 	}
-	if more := told - scoresTold; more > 0 {
-		fmt.Fprintf(b, "         and %s with other scores\n", count(more, "group of nodes", "groups of nodes"))
+	if untold > 0 {
+		fmt.Fprintf(b, "         and %s with other scores\n", count(untold, "group of nodes", "groups of nodes"))
 	}
 }
 
@@ -87,15 +88,15 @@ func writeRefusals(b *strings.Builder, y *scheduler.Why) {
 			if len(g.Facts) == 0 && len(g.Nodes) > 0 {
 				fmt.Fprintf(b, "    %s\n", names(g.Nodes))
 			}
+			who := names(g.Nodes)
+			if who != "" {
+				who += ": "
+			}
 			for j, f := range g.Facts {
-				who := names(g.Nodes)
-				switch {
-				case j > 0:
-					who = strings.Repeat(" ", len(who)+1)
-				case who != "":
-					who += ":"
+				if j > 0 {
+					who = strings.Repeat(" ", len(who))
 				}
-				fmt.Fprintf(b, "    %s\n", strings.TrimPrefix(who+" "+f.Text, " "))
+				fmt.Fprintf(b, "    %s%s\n", who, f.Text)
 			}
 		}
 	}
