@@ -165,8 +165,8 @@ func (s *Scheduler) newCycle(w *Waiting) *Cycle {
 func (s *Scheduler) fail(ctx context.Context, w *Waiting, err error) {
 	s.metrics.attempted(resultError, w.profile.name, s.config.Clock.Now().Sub(w.looked))
 	level := slog.LevelWarn
-	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		level = slog.LevelDebug // it goes with its namespace
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsConflict(err) {
+		level = slog.LevelDebug // it goes with its namespace, or the next attempt will see what has changed
 	}
 	s.config.Log.Log(ctx, level, "a pod is not scheduled", "pod", w.key(), "err", err)
 	s.report(ctx, w, corev1.PodReasonSchedulerError, err.Error(), new(string))
