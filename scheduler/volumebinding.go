@@ -317,6 +317,10 @@ func (v *volumeBinding) await(ctx context.Context, p *Pod, plan *volumePlan) err
 
 // isDone looks at what the informers show; they may be behind what was written.
 func (v *volumeBinding) isDone(p *Pod, plan *volumePlan) (bool, error) {
+	node, err := v.scheduler.config.Informers.Core().V1().Nodes().Lister().Get(p.Spec.NodeName)
+	if err != nil {
+		return false, fmt.Errorf("failed to get node %q: %w", p.Spec.NodeName, err)
+	}
 	if _, err := v.scheduler.config.Informers.Core().V1().Pods().Lister().Pods(p.Namespace).Get(p.Name); apierrors.IsNotFound(err) {
 		return false, fmt.Errorf("pod does not exist any more: %w", err)
 	}
@@ -324,6 +328,9 @@ func (v *volumeBinding) isDone(p *Pod, plan *volumePlan) (bool, error) {
 		now, err := v.volumes.volume(volume.Name)
 		if err != nil {
 			return false, fmt.Errorf("failed to check binding: %w", err)
+		}
+		if err := isWithin(node, now); err != nil {
+			return false, err
 		}
 		if now.Spec.ClaimRef == nil || now.Spec.ClaimRef.UID == "" {
 			return false, fmt.Errorf("ClaimRef got reset for pv %q", volume.Name)
@@ -344,11 +351,28 @@ func (v *volumeBinding) isDone(p *Pod, plan *volumePlan) (bool, error) {
 		if claim.Annotations[storagevolume.AnnSelectedNode] != p.Spec.NodeName {
 			return false, fmt.Errorf("provisioning failed for PVC %q", claim.Name) // the provisioner gives the node back
 		}
+		if claim.Spec.VolumeName != "" {
+			made, err := v.volumes.volume(claim.Spec.VolumeName)
+			if err != nil {
+				return false, nil // it does not show yet, or the claim will be lost
+			}
+			if err := isWithin(node, made); err != nil {
+				return false, err
+			}
+		}
 		if !isBound(claim) {
 			return false, nil
 		}
 	}
 	return true, nil
+}
+
+// isWithin says why a volume cannot be reached from a node; nil if it can.
+func isWithin(node *corev1.Node, volume *corev1.PersistentVolume) error {
+	if err := storagevolume.CheckNodeAffinity(volume, node.Labels); err != nil {
+		return fmt.Errorf("pv %q node affinity doesn't match node %q: %w", volume.Name, node.Name, err)
+	}
+	return nil
 }
 
 func (*volumeBinding) WakenBy() Kind {

@@ -26,6 +26,10 @@ func (s *stand) storing(t *testing.T, objects ...runtime.Object) {
 			into = core.PersistentVolumes().Informer()
 		case *storagev1.StorageClass:
 			into = storage.StorageClasses().Informer()
+		case *corev1.Node:
+			into = core.Nodes().Informer()
+		case *corev1.Pod:
+			into = core.Pods().Informer()
 		case *storagev1.CSINode:
 			into = storage.CSINodes().Informer()
 		case *storagev1.CSIDriver:
@@ -196,5 +200,55 @@ func TestADiskThatAllOnlyReadIsForAll(t *testing.T) {
 		if diskConflicts(&v, p) != c.conflict {
 			t.Errorf("%+v", c)
 		}
+	}
+}
+
+// TestWhatVolumesAreWaitedFor: what there is to see while a pod on node x waits for a volume that is made for it, or for one
+// that was there, and what comes of it.
+func TestWhatVolumesAreWaitedFor(t *testing.T) {
+	const wait = storagev1.VolumeBindingWaitForFirstConsumer
+	selected := func(node string) func(*corev1.PersistentVolumeClaim) {
+		return func(c *corev1.PersistentVolumeClaim) { c.Annotations[storagevolume.AnnSelectedNode] = node }
+	}
+	claimed := func(v *corev1.PersistentVolume) {
+		v.Spec.ClaimRef = &corev1.ObjectReference{Namespace: "default", Name: "c", UID: "1"}
+	}
+	onX := podOf("p", using("c"), func(p *corev1.Pod) { p.Spec.NodeName = "x" })
+	made := &volumePlan{provision: []*corev1.PersistentVolumeClaim{claimOf("c", "k", selected("x"))}}
+	there := &volumePlan{bind: []*corev1.PersistentVolume{volumeOf("v", "k", claimed)}, claims: []*corev1.PersistentVolumeClaim{claimOf("c", "k")}}
+	type objects []runtime.Object
+	for _, c := range []struct {
+		rule    string
+		plan    *volumePlan
+		objects objects
+		done    bool
+		err     string
+	}{
+		{"nobody has made it yet", made, objects{nodeOf("x"), claimOf("c", "k", selected("x"))}, false, ""},
+		{"it is made", made, objects{nodeOf("x"), claimOf("c", "k", selected("x"), boundTo("v")), volumeOf("v", "k", onlyOn("x"))}, true, ""},
+		{"it is made, and does not show", made, objects{nodeOf("x"), claimOf("c", "k", selected("x"), boundTo("v"))}, false, ""},
+		{"it is made elsewhere", made, objects{nodeOf("x"), claimOf("c", "k", selected("x"), boundTo("v")), volumeOf("v", "k", onlyOn("y"))}, false,
+			`pv "v" node affinity doesn't match node "x": no matching NodeSelectorTerms`},
+		{"it cannot be made there", made, objects{nodeOf("x"), claimOf("c", "k")}, false, `provisioning failed for PVC "c"`},
+		{"the node is gone", made, objects{claimOf("c", "k", selected("x"))}, false, `failed to get node "x": node "x" not found`},
+		{"it is bound", there, objects{nodeOf("x"), claimOf("c", "k", boundTo("v")), volumeOf("v", "k", claimed)}, true, ""},
+		{"the claim does not know yet", there, objects{nodeOf("x"), claimOf("c", "k"), volumeOf("v", "k", claimed)}, false, ""},
+		{"somebody took it back", there, objects{nodeOf("x"), claimOf("c", "k"), volumeOf("v", "k")}, false, `ClaimRef got reset for pv "v"`},
+		{"the node has changed its labels", there, objects{nodeOf("x"), claimOf("c", "k", boundTo("v")), volumeOf("v", "k", claimed, onlyOn("y"))}, false,
+			`pv "v" node affinity doesn't match node "x": no matching NodeSelectorTerms`},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			s := newStand()
+			s.storing(t, append(c.objects, onX, classOf("k", "maker", wait))...)
+			binding := &volumeBinding{scheduler: s.Scheduler, volumes: s.volumes, plans: map[types.UID]*volumePlan{}}
+			done, err := binding.isDone(newPod(onX), c.plan)
+			message := ""
+			if err != nil {
+				message = err.Error()
+			}
+			if done != c.done || message != c.err {
+				t.Errorf("%v %q, not %v %q", done, message, c.done, c.err)
+			}
+		})
 	}
 }
