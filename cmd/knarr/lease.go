@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -64,54 +65,81 @@ func (e *election) lead(ctx context.Context, x *station, work func(context.Conte
 	if err != nil {
 		return err
 	}
-	// The lease is held for longer than the work is told to go on: until it has ended.
-	holding, letGo := context.WithCancel(context.WithoutCancel(ctx))
-	defer letGo()
-	won, over := make(chan struct{}), make(chan struct{})
+	c, err := e.stand(ctx, x, lock)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-c.won:
+	case <-ctx.Done():
+		c.end()
+		e.release(lock, x.log) // it may have been won meanwhile
+		return nil
+	}
+	level := slog.LevelDebug // a start that nobody contests is no news
+	if c.behind.Load() {
+		level = slog.LevelInfo
+	}
+	x.log.Log(ctx, level, "a part leads", "part", x.name, "identity", x.identity)
+	term, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		<-c.over
+		stop()
+	}()
+	err = work(term)
+	if term.Err() != nil && ctx.Err() == nil {
+		c.letGo()
+		x.log.Warn("a part has lost its lease and stands for it again", "part", x.name)
+		return nil
+	}
+	c.end()
+	e.release(lock, x.log)
+	return err
+}
+
+// candidate stands for a lease, and renews it once it has won.
+type candidate struct {
+	won    chan struct{} // closed when it has the lease
+	over   chan struct{} // closed when it has lost it, or given up
+	behind atomic.Bool   // another replica
+	letGo  context.CancelFunc
+}
+
+// stand begins. What is held is held for longer than ctx: until the work has ended, and end is called.
+func (e *election) stand(ctx context.Context, x *station, lock resourcelock.Interface) (*candidate, error) {
+	c := &candidate{won: make(chan struct{}), over: make(chan struct{})}
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 		Lock: lock, LeaseDuration: e.Duration, RenewDeadline: e.Deadline, RetryPeriod: e.Retry, WatchDog: x.desk.watchDog, Name: x.program,
 		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(context.Context) { close(won) },
+			OnStartedLeading: func(context.Context) { close(c.won) },
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(leader string) {
 				if leader != x.identity && leader != "" {
 					x.informers.passes(x.name)
+					c.behind.Store(true)
 					x.log.Info("another replica leads", "part", x.name, "leader", leader)
 				}
 			},
 		},
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	x.desk.watchDog.SetLeaderElection(elector)
+	var holding context.Context
+	holding, c.letGo = context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
-		defer close(over)
+		defer close(c.over)
 		elector.Run(holding)
 	}()
-	select {
-	case <-won:
-	case <-ctx.Done():
-		letGo()
-		<-over
-		return nil
-	}
-	x.log.Debug("a part leads", "part", x.name, "identity", x.identity)
-	term, end := context.WithCancel(ctx)
-	defer end()
-	go func() {
-		<-over
-		end()
-	}()
-	err = work(term)
-	if term.Err() != nil && ctx.Err() == nil {
-		x.log.Warn("a part has lost its lease and stands for it again", "part", x.name)
-		return nil
-	}
-	letGo()
-	<-over
-	e.release(lock, x.log)
-	return err
+	return c, nil
+}
+
+// end renews no more.
+func (c *candidate) end() {
+	c.letGo()
+	<-c.over
 }
 
 // lock is the part's lease. Its clients are its own, so that nothing stands in the way of a renewal, and none waits for an
