@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 )
@@ -108,7 +107,7 @@ func (g *gathering) await(ctx context.Context, one *gathered) (_ informers.Share
 
 // open makes informers that others may join for a while. g.mu is held.
 func (g *gathering) open(ctx context.Context) *gathered {
-	one := &gathered{SharedInformerFactory: informers.NewSharedInformerFactoryWithOptions(g.client, 0, informers.WithTransform(trimmed)),
+	one := &gathered{SharedInformerFactory: informers.NewSharedInformerFactoryWithOptions(g.client, 0, informers.WithTransform((&trimmer{}).trim)),
 		begun: make(chan struct{})}
 	one.life, one.end = context.WithCancel(context.WithoutCancel(ctx))
 	late := time.AfterFunc(g.limit, func() {
@@ -144,12 +143,4 @@ func (g *gathering) leave(one *gathered) {
 		one.end()
 		one.Shutdown()
 	}
-}
-
-// trimmed drops what no part looks at and what is a third of many objects.
-func trimmed(o any) (any, error) {
-	if m, ok := o.(metav1.Object); ok {
-		m.SetManagedFields(nil)
-	}
-	return o, nil
 }
