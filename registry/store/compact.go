@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -26,7 +27,12 @@ const (
 )
 
 // compactor is what this server knows of compaction.
-type compactor struct{ version int64 } // of the key, as last seen
+type compactor struct {
+	version int64 // of the key, as last seen
+	// bygone is the revision before which no list can be had, nor be gone on with, also where the rings and snapshots here
+	// still know it: what clients may rely on is the interval, as upstream, and not how much memory there happens to be.
+	bygone atomic.Int64
+}
 
 // mark remembers where etcd was at a moment.
 type mark struct {
@@ -38,10 +44,15 @@ type mark struct {
 // compact takes this server's turns until the DB is closed. bytes is what may be written between two; 0 sets no limit.
 func (db *DB) compact(every time.Duration, bytes int64) {
 	last := mark{at: time.Now(), written: db.history.written.Load()}
+	interval := last
 	var marks []mark
 	for db.pause(min(every, compactTick)) {
 		now := mark{time.Now(), db.applied.Load(), db.history.written.Load()}
 		marks = append(marks, now)
+		if now.at.Sub(interval.at) >= every {
+			db.compactor.bygone.Store(int64(interval.revision))
+			interval = now
+		}
 		target, due := nextCompaction(marks, last, now, every, bytes)
 		if !due {
 			continue

@@ -3,6 +3,7 @@ package store_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -137,6 +138,28 @@ func TestAnExpiredContinueOffersToGoOnInconsistently(t *testing.T) {
 	_, err = other.List(t.Context(), store.ListOptions{ResourceVersion: first.Revision.String(), Match: metav1.ResourceVersionMatchExact})
 	if !apierrors.IsResourceExpired(err) || err.Error() != "The resourceVersion for the provided list is too old." {
 		t.Error(err)
+	}
+}
+
+// A token ends with the interval of compaction, however often it is used and even if nothing has changed in the collection.
+func TestAContinueExpiresWithTheInterval(t *testing.T) {
+	db := openDB(t, startEtcd(t, ""), func(o *store.Options) { o.CompactEvery = 50 * time.Millisecond })
+	elsewhere := configMaps()
+	elsewhere.Prefix = "others"
+	s, others := db.Open(configMaps()), db.Open(elsewhere)
+	for i := range 20 {
+		put(t, s, key(i), configMap(key(i), "x"))
+	}
+	first := list(t, s, store.ListOptions{Limit: 10})
+	for i := 0; ; i++ {
+		put(t, others, key(i), configMap(key(i), "x"))
+		_, err := s.List(t.Context(), store.ListOptions{Limit: 10, Continue: first.Continue})
+		if apierrors.IsResourceExpired(err) {
+			return
+		}
+		if err != nil || t.Context().Err() != nil || i > 20000 {
+			t.Fatalf("after %d more writes: %v", i, err)
+		}
 	}
 }
 

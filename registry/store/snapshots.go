@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 // snapshots are collections of the past that lists at an exact revision have been answered from, and that the next page
@@ -56,8 +58,11 @@ func (h *snapshots) expire(now time.Time) {
 	h.list = slices.DeleteFunc(h.list, func(s snapshot) bool { return now.Sub(s.used) > snapshotPeriod })
 }
 
-// at returns the collection as it was at a revision that the cache has reached.
+// at returns the collection as it was at a revision that the cache has reached. One that is bygone counts as compacted.
 func (s *Store) at(ctx context.Context, revision Revision) (*present, error) {
+	if revision < Revision(s.db.compactor.bygone.Load()) {
+		return nil, rpctypes.ErrCompacted
+	}
 	p, now := s.view()
 	if p.revision <= revision {
 		return p, nil
