@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,10 +50,16 @@ func (v verdict) status() string {
 }
 
 // holds reports that a pod is held back.
-func (h *hall) holds(uid types.UID) bool {
+func (h *hall) holds(uid types.UID) bool { return len(h.holders(uid)) > 0 }
+
+// holders are the plugins that hold a pod back.
+func (h *hall) holders(uid types.UID) []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.held[uid] != nil
+	if h.held[uid] == nil {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(h.held[uid].waits))
 }
 
 // maxPermitWait bounds how long a plugin may hold a pod back.

@@ -186,8 +186,8 @@ func (s *Scheduler) explain(y *Why, pod *corev1.Pod) {
 	case s.cluster.assumed[pod.UID]:
 		y.State, y.Node = whyBinding, s.cluster.pods[pod.UID].Spec.NodeName
 		y.Summary = "it has a place on " + y.Node + ", and is being bound"
-		if s.hall.holds(pod.UID) {
-			y.Summary = "it has a place on " + y.Node + ", and is held back by a plugin (Permit)"
+		if holders := s.hall.holders(pod.UID); len(holders) > 0 {
+			y.Summary = "it has a place on " + y.Node + ", and is held back by " + strings.Join(holders, ", ")
 		}
 	default:
 		y.State = whyPending

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	corev1affinity "k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
 // why asks the handler about a pod, of which the informers tell.
@@ -230,6 +231,14 @@ func TestWhyOfOtherStates(t *testing.T) {
 			s.cluster.assume(w.Pod.on("n"))
 			return p
 		}, whyBinding, "it has a place on n, and is being bound"},
+		{"held back", func(s *stand) *corev1.Pod {
+			p := podOf("p")
+			w := s.wait(p)
+			s.queue.pop()
+			s.cluster.assume(w.Pod.on("n"))
+			s.hall.hold(p.UID, map[string]time.Duration{"Doorman": time.Minute}, s.clock.Now())
+			return p
+		}, whyBinding, "it has a place on n, and is held back by Doorman"},
 		{"preempting", func(s *stand) *corev1.Pod {
 			s.place(podOf("less", requests("cpu=4")), "n")
 			p := podOf("p", requests("cpu=4"), priority(1))
@@ -319,6 +328,29 @@ func TestQuestionsLeaveNoTrace(t *testing.T) {
 	}
 	if asked < 20 || proposed < asked*9/10 {
 		t.Errorf("of %d pods that no node would do for, %d have a change that helps", asked, proposed)
+	}
+}
+
+// TestRequirementsAloneMeanWhatSelectorsMean: each operator, on labels that are there, are not, or are no numbers.
+func TestRequirementsAloneMeanWhatSelectorsMean(t *testing.T) {
+	for _, op := range []corev1.NodeSelectorOperator{corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn, corev1.NodeSelectorOpExists,
+		corev1.NodeSelectorOpDoesNotExist, corev1.NodeSelectorOpGt, corev1.NodeSelectorOpLt} {
+		r := corev1.NodeSelectorRequirement{Key: "k", Operator: op, Values: []string{"5"}}
+		if op == corev1.NodeSelectorOpExists || op == corev1.NodeSelectorOpDoesNotExist {
+			r.Values = nil
+		}
+		selector, err := corev1affinity.NewNodeSelector(&corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{r}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, value := range []string{"4", "5", "6", "x", ""} {
+			for _, node := range []*corev1.Node{nodeOf("n", label("k", value)), nodeOf("n")} {
+				n := &Node{Node: node, name: node.Name}
+				if got, want := matchesAlone(r, false, n), selector.Match(node); got != want {
+					t.Errorf("%s of %v: %v, not %v", op, node.Labels, got, want)
+				}
+			}
+		}
 	}
 }
 
