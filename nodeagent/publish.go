@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 )
 
@@ -38,14 +39,16 @@ func (a *Agent) publish(ctx context.Context, w *work, pod, at *corev1.Pod, seen 
 	if finished(status.Phase) {
 		a.vacate(ctx, w)
 	}
-	_, err = a.Client.CoreV1().Pods(at.Namespace).Patch(ctx, at.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
+	answer, err := a.Client.CoreV1().Pods(at.Namespace).Patch(ctx, at.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return over, nil // gone, or another pod has the name: the watch tells
 	case err != nil:
 		return over, fmt.Errorf("status: %w", err)
 	}
-	w.status, w.mirrored = status, mirrored{at.UID, status}
+	if w.status, w.published = status, answer.ResourceVersion; w.static {
+		w.mirrored = mirrored{at.UID, status}
+	}
 	return over, nil
 }
 
@@ -80,6 +83,17 @@ func (a *Agent) resizingOf(w *work) resizing {
 	a.desk.mu.Lock()
 	defer a.desk.mu.Unlock()
 	return w.resizing
+}
+
+// settle forgets what the agent has told of a pod once the pod that the API shows has it: there is no need for two of them, and
+// a status is as big as all else that is kept of a pod. The desk is locked, and nobody works on the pod.
+func (w *work) settle() {
+	if w.status == nil || w.static || w.pod == nil {
+		return
+	}
+	if order, err := resourceversion.CompareResourceVersion(w.pod.ResourceVersion, w.published); err == nil && order >= 0 {
+		w.status = nil
+	}
 }
 
 // told is the status that the API has, with the agent's own last word where that is on its way: conditions of others may

@@ -100,11 +100,16 @@ func (s *Simulated) newAddress() (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("no address of %s is left", s.pods)
 }
 
+// kept is what has to be known of a pod.
+func kept(c *cri.PodSandboxConfig) *cri.PodSandboxConfig {
+	return &cri.PodSandboxConfig{Metadata: c.Metadata, Hostname: c.Hostname, Labels: c.Labels, Annotations: c.Annotations}
+}
+
 // RunPodSandbox gives a pod an address.
 func (s *Simulated) RunPodSandbox(_ context.Context, config *cri.PodSandboxConfig, _ string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := &simulatedPod{id: s.newID(config.Metadata.Uid), config: config, created: s.clock.Now()}
+	p := &simulatedPod{id: s.newID(config.Metadata.Uid), config: kept(config), created: s.clock.Now()}
 	if config.GetLinux().GetSecurityContext().GetNamespaceOptions().GetNetwork() != cri.NamespaceMode_NODE {
 		ip, err := s.newAddress()
 		if err != nil {

@@ -57,6 +57,7 @@ type work struct {
 	verdict   *verdict
 	status    *corev1.PodStatus // as published last
 	mirrored  mirrored          // of a static pod
+	published string            // revision of the object that has the status which was published last
 	released  bool              // taken from the API; what is there still is held by finalizers, or is seen no more in a moment
 	retry     backoff           // of rounds that fail
 }
@@ -99,6 +100,9 @@ func (a *Agent) told(ctx context.Context, pod *corev1.Pod, gone bool) {
 		a.resize(w, w.pod, pod)
 	}
 	w.pod, w.gone = pod, w.gone || gone
+	if !w.busy {
+		w.settle()
+	}
 	if unchanged {
 		return // the agent's own writes come back
 	}
@@ -144,6 +148,7 @@ func (a *Agent) wakeUID(ctx context.Context, uid types.UID) {
 func (a *Agent) workOn(ctx context.Context, w *work) {
 	for {
 		a.desk.mu.Lock()
+		w.settle()
 		if !w.dirty || ctx.Err() != nil {
 			w.busy = false
 			a.desk.mu.Unlock()
@@ -173,7 +178,7 @@ func (a *Agent) workOn(ctx context.Context, w *work) {
 			w.timer.Stop()
 			w.timer = nil
 		}
-		if done || w.status != nil && finished(w.status.Phase) {
+		if done || finished(pod.Status.Phase) || w.status != nil && finished(w.status.Phase) {
 			a.leave(ctx, w)
 		}
 		if done {
