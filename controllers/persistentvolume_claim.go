@@ -18,7 +18,7 @@ import (
 type claimView struct {
 	claim    *corev1.PersistentVolumeClaim
 	named    *corev1.PersistentVolume   // the volume that it names; nil if there is none of that name
-	volumes  []*corev1.PersistentVolume // all there are, if it names none
+	volumes  []*corev1.PersistentVolume // if it names none: those that are for it, and those of its class that are for any
 	class    *storagev1.StorageClass    // the one that it names; nil if there is none of that name
 	standard *storagev1.StorageClass    // of claims that name none
 	waiting  []string                   // pods that use it and have no node yet
@@ -310,10 +310,9 @@ func (x *volumeBinder) viewClaim(ctx context.Context, t *Turn, claim *corev1.Per
 		v.named, err = x.volume(ctx, t, name)
 		return v, err
 	}
-	for _, o := range x.volumes.all("") {
-		v.volumes = append(v.volumes, o.(*corev1.PersistentVolume))
-	}
-	v.class, _ = x.classes.cached(Key{Name: storagevolume.GetPersistentVolumeClaimClass(claim)}).(*storagev1.StorageClass)
+	class := storagevolume.GetPersistentVolumeClaimClass(claim)
+	v.volumes = append(volumesFor(x.volumes, t.Key), freeVolumes(x.volumes, class)...)
+	v.class, _ = x.classes.cached(Key{Name: class}).(*storagev1.StorageClass)
 	v.standard = x.defaultClass()
 	for _, pod := range podsWithClaim(x.pods, t.Key) {
 		if pod.Spec.NodeName == "" && !podTerminated(pod) {

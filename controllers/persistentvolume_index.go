@@ -6,7 +6,8 @@ import (
 	storagevolume "k8s.io/component-helpers/storage/volume"
 )
 
-// claimIndex finds the pods that use a claim, and the volumes that are for it, by its key.
+// claimIndex finds the pods that use a claim, and the volumes that are for it, by its key. Volumes that are for any claim are
+// found by their class.
 const claimIndex = "claim"
 
 func claimsOfPod(o any) (keys []string, _ error) {
@@ -18,10 +19,11 @@ func claimsOfPod(o any) (keys []string, _ error) {
 }
 
 func claimOfVolume(o any) ([]string, error) {
-	if of := o.(*corev1.PersistentVolume).Spec.ClaimRef; of != nil {
+	volume := o.(*corev1.PersistentVolume)
+	if of := volume.Spec.ClaimRef; of != nil {
 		return []string{Key{of.Namespace, of.Name}.String()}, nil
 	}
-	return nil, nil
+	return []string{"class " + storagevolume.GetPersistentVolumeClass(volume)}, nil
 }
 
 // podsWithClaim are the pods that use a claim.
@@ -32,6 +34,11 @@ func podsWithClaim(pods *Source, claim Key) []*corev1.Pod {
 // volumesFor are the volumes that are for a claim, whether it knows or not.
 func volumesFor(volumes *Source, claim Key) []*corev1.PersistentVolume {
 	return indexed[*corev1.PersistentVolume](volumes, claimIndex, claim.String())
+}
+
+// freeVolumes are the volumes of a class that are for any claim.
+func freeVolumes(volumes *Source, class string) []*corev1.PersistentVolume {
+	return indexed[*corev1.PersistentVolume](volumes, claimIndex, "class "+class)
 }
 
 // expectedIndex finds claims by the volume that they name, and those that name none by the class that it has to be of.
