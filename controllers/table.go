@@ -3,9 +3,7 @@ package controllers
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -135,39 +133,19 @@ func Run(ctx context.Context, c *Config) error {
 	return errors.Join(errs...)
 }
 
-// CheckNames names what is wrong with a choice of controllers.
-func CheckNames(choice []string) error {
-	rows := All()
-	for _, name := range choice {
-		bare := strings.TrimPrefix(name, "-")
-		if name != "*" && !slices.ContainsFunc(rows, func(r Controller) bool { return r.Name == bare }) {
-			return fmt.Errorf("controller %q is unknown: use %s", bare, strings.Join(names(rows), ", "))
-		}
-	}
-	return nil
-}
-
 // chosen are the rows that Controllers names.
 func (c *Config) chosen() ([]Controller, error) {
-	rows := All()
-	if err := CheckNames(c.Controllers); err != nil {
+	choice, err := todaysNames(c.Controllers)
+	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(rows, func(r Controller) bool {
+	return slices.DeleteFunc(All(), func(r Controller) bool {
 		switch {
-		case slices.Contains(c.Controllers, "-"+r.Name):
+		case slices.Contains(choice, "-"+r.Name):
 			return true
-		case slices.Contains(c.Controllers, r.Name):
+		case slices.Contains(choice, r.Name):
 			return false
 		}
-		return r.Off || len(c.Controllers) > 0 && !slices.Contains(c.Controllers, "*")
+		return r.Off || len(c.Controllers) > 0 && !slices.Contains(choice, "*")
 	}), nil
-}
-
-func names(rows []Controller) []string {
-	var out []string
-	for _, r := range rows {
-		out = append(out, r.Name)
-	}
-	return out
 }

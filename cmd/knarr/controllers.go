@@ -215,6 +215,7 @@ type controllersFiles struct {
 	RootCA      string `flag:"root-ca-file" help:"what pods verify the API server with (default: what the kubeconfig does)"`
 	AccountKey  string `flag:"service-account-private-key-file" help:"key that signs tokens in Secrets (default: the data directory's pki/sa.key)"`
 	ServiceCIDR string `flag:"service-cluster-ip-range" help:"range of the addresses of Services, which nodes do not get; two, separated by a comma, for dual stack"`
+	ClusterName string `flag:"cluster-name" help:"accepted, and of no consequence: upstream calls resources of clouds by it"`
 	AsAccounts  bool   `flag:"use-service-account-credentials" help:"let each controller act as its own service account, with the rights of that account only"`
 }
 
