@@ -86,6 +86,7 @@ func (p *progress) run() {
 	defer close(p.ended)
 	tick := time.NewTicker(wondering)
 	defer tick.Stop()
+	tick.Stop() // it ticks while something is waited for that people see
 	what, since, shown := "", time.Now(), false
 	for {
 		select {
@@ -97,6 +98,9 @@ func (p *progress) run() {
 				return
 			}
 			what, since, shown = next, time.Now(), false
+			if tick.Stop(); what != "" && p.to != nil {
+				tick.Reset(wondering)
+			}
 		case now := <-tick.C:
 			if took := now.Sub(since); p.to != nil && what != "" && took >= wondering {
 				fmt.Fprintf(p.to, "\r\x1b[K  waiting for %s, %.0f s", what, took.Seconds())
