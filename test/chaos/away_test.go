@@ -1,7 +1,6 @@
 package chaos
 
 import (
-	"context"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -31,7 +30,7 @@ func (w *world) disturbed(o *observer, j *judge, what string, happen func(change
 	for _, x := range all {
 		w.create(x)
 	}
-	w.settle("before "+what, o, j)
+	w.settle("before "+what, o, j, all)
 	o.look(j.begin)
 	r := rand.New(rand.NewPCG(7, 7))
 	happen(func() {
@@ -39,13 +38,12 @@ func (w *world) disturbed(o *observer, j *judge, what string, happen func(change
 			w.change(r, all[r.IntN(len(all))])
 		}
 	})
-	w.insist("what was deleted comes back", func(context.Context) error { return w.remake(all) })
 	for _, x := range all {
 		if body := goingOn(x.resource); body != "" {
 			w.patch(x, body)
 		}
 	}
-	changes, took := w.settle("after "+what, o, j)
+	changes, took := w.settle("after "+what, o, j, all)
 	w.Logf("%s: %d changes, settled in %v", what, changes, took.Round(10*time.Millisecond))
 }
 

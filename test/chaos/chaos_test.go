@@ -65,7 +65,7 @@ func TestChaos(t *testing.T) {
 	for _, x := range all {
 		w.create(x)
 	}
-	w.settle("the beginning", o, j)
+	w.settle("the beginning", o, j, all)
 	for i := range rounds {
 		w.round(uint64(seed+i), all, o, j)
 	}
@@ -101,13 +101,12 @@ func (w *world) round(seed uint64, all []*workload, o *observer, j *judge) {
 		p.start()
 		p.wire.suffer(ills{})
 	}
-	w.insist("the last come back", func(context.Context) error { return w.remake(all) })
 	for _, x := range all {
 		if body := goingOn(x.resource); body != "" {
 			w.patch(x, body)
 		}
 	}
-	changes, took := w.settle(name, o, j)
+	changes, took := w.settle(name, o, j, all)
 	w.renewJobs(all)
 	w.Logf("%s: %s; %d evicted, %d refused; %d changes seen; settled in %v of %v", name, strings.Join(told, ", "), e.gone, e.refused, changes,
 		took.Round(10*time.Millisecond), time.Since(begin).Round(10*time.Millisecond))
@@ -181,13 +180,17 @@ func (w *world) renewJobs(all []*workload) {
 	w.insist("Jobs begin anew", func(context.Context) error { return w.remake(all) })
 }
 
-// settle waits until everything is as it should be, and goes through what was seen until then.
-func (w *world) settle(name string, o *observer, j *judge) (changes int, took time.Duration) {
+// settle brings back what was deleted, waits until everything is as it should be, and goes through what was seen until then.
+func (w *world) settle(name string, o *observer, j *judge, all []*workload) (changes int, took time.Duration) {
 	w.Helper()
 	begin := time.Now()
 	var left []string
 	err := wait.PollUntilContextTimeout(w.Context(), 50*time.Millisecond, 90*time.Second, true, func(context.Context) (bool, error) {
+		missing := w.remake(all)
 		o.look(func(s state) { left = unfinished(s) })
+		if missing != nil {
+			left = append(left, missing.Error())
+		}
 		return len(left) == 0, nil
 	})
 	took = time.Since(begin)

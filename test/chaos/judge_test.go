@@ -19,7 +19,8 @@ import (
 // How many pods a workload may have follows from what was wanted of it in the course of the round: who has not heard yet of
 // the last size may still act on the one before.
 type judge struct {
-	most map[types.UID]int // pods of a workload in this round
+	most  map[types.UID]int // pods of a workload in this round
+	least map[types.UID]int // of which are ready, if it is a Deployment
 	// doubted is set while there may be two leaders: what only a single one can keep is not asked for then.
 	doubted  bool
 	steady   map[types.UID]bool                  // guarded Deployments that have been complete once
@@ -29,12 +30,14 @@ type judge struct {
 }
 
 func newJudge() *judge {
-	return &judge{most: map[types.UID]int{}, steady: map[types.UID]bool{}, done: map[types.UID]map[types.UID]success{}, culprits: map[string]bool{}}
+	return &judge{most: map[types.UID]int{}, least: map[types.UID]int{}, steady: map[types.UID]bool{}, done: map[types.UID]map[types.UID]success{}, culprits: map[string]bool{}}
 }
 
 // begin forgets the sizes of rounds before.
 func (j *judge) begin(s state) {
 	clear(j.most)
+	clear(j.least)
+	clear(j.steady)
 	for _, o := range s {
 		j.allow(o)
 	}
@@ -53,6 +56,12 @@ func (j *judge) wrong(c change, format string, args ...any) {
 func (j *judge) allow(o metav1.Object) {
 	if n, wants := wanted(o); wants {
 		j.most[o.GetUID()] = max(j.most[o.GetUID()], n)
+	}
+	if d, is := o.(*appsv1.Deployment); is {
+		least, known := j.least[d.UID]
+		if n := needed(d); !known || n < least {
+			j.least[d.UID] = n
+		}
 	}
 }
 
@@ -73,6 +82,19 @@ func wanted(o metav1.Object) (int, bool) {
 		return int(min(ptr.Deref(o.Spec.Parallelism, 1), ptr.Deref(o.Spec.Completions, 1))), true
 	}
 	return 0, false
+}
+
+// needed is how many pods of a Deployment are to be ready while it changes, if nobody hurts them.
+func needed(d *appsv1.Deployment) int {
+	size := int(ptr.Deref(d.Spec.Replicas, 1))
+	missing, err := intstr.GetScaledValueFromIntOrPercent(d.Spec.Strategy.RollingUpdate.MaxUnavailable, size, false)
+	switch {
+	case d.Spec.Template.Labels[guardLabel] != "":
+		return guardLeast // evictions alone take pods
+	case err != nil || d.Spec.Template.Labels[calmLabel] == "":
+		return 0
+	}
+	return size - missing
 }
 
 // see looks at the state after a change.
@@ -153,12 +175,10 @@ func (j *judge) seeDeployment(s state, c change, of *appsv1.ReplicaSet) {
 	if all > j.most[d.UID] && !j.doubted && c.first {
 		j.wrong(c, "Deployment %s has %d pods of %d", d.Name, all, j.most[d.UID])
 	}
-	if d.Spec.Template.Labels[guardLabel] == "" {
-		return
-	}
-	j.steady[d.UID] = j.steady[d.UID] || well == guardSize
-	if j.steady[d.UID] && well < guardLeast {
-		j.wrong(c, "Deployment %s has %d pods ready, its budget asks for %d", d.Name, well, guardLeast)
+	least := j.least[d.UID]
+	j.steady[d.UID] = j.steady[d.UID] || well >= least
+	if j.steady[d.UID] && well < least && d.DeletionTimestamp == nil {
+		j.wrong(c, "Deployment %s has %d pods ready and needs %d", d.Name, well, least)
 	}
 }
 

@@ -321,7 +321,10 @@ func podPreempts(ctx context.Context, c kubernetes.Interface) error {
 		if _, err := c.SchedulingV1().PriorityClasses().Create(ctx, important, metav1.CreateOptions{}); err != nil {
 			return err
 		}
-		if _, err := c.CoreV1().Pods(namespace).Create(ctx, sized(name, most, class), metav1.CreateOptions{}); err != nil {
+		if err := until(ctx, func() error { // admission may hear of the class a moment later
+			_, err := c.CoreV1().Pods(namespace).Create(ctx, sized(name, most, class), metav1.CreateOptions{})
+			return err
+		}); err != nil {
 			return err
 		}
 		if err := until(ctx, func() error {
