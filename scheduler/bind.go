@@ -18,7 +18,7 @@ func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
 	s.queue.promise(w, "")
 	if refusal := s.settle(c, placed, n); refusal != nil {
 		s.cluster.removePod(placed.UID)
-		s.turnBack(ctx, w, refusal)
+		s.turnBack(ctx, w, refusal, false)
 		return
 	}
 	said := w.reported
@@ -70,11 +70,15 @@ func unreserve(reservers []reserverOf, placed *Pod) {
 	}
 }
 
-// turnBack puts back a pod that was refused by the node that had been chosen for it.
-func (s *Scheduler) turnBack(ctx context.Context, w *Waiting, refusal *Refusal) {
+// turnBack puts back a pod that was refused by the node that had been chosen for it. If it was held back before, what has
+// happened meanwhile may have helped it.
+func (s *Scheduler) turnBack(ctx context.Context, w *Waiting, refusal *Refusal, missed bool) {
 	d := &Diagnosis{Nodes: 1, Others: refusal, Refusers: map[string]struct{}{refusal.Plugin: {}}}
 	s.report(ctx, w, corev1.PodReasonUnschedulable, d.Message(), new(string))
 	s.queue.refuse(w, d.Refusers)
+	if missed && w.state == parked {
+		s.queue.requeue(w, byForce)
+	}
 	s.metrics.attempted(resultUnschedulable, w.profile.name, s.config.Clock.Now().Sub(w.looked))
 }
 
@@ -173,6 +177,7 @@ func (s *Scheduler) bound(w *Waiting) {
 func (s *Scheduler) unbind(ctx context.Context, w *Waiting, placed *Pod, v verdict) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	missed := v.refusal != nil && s.queue.missed(w, v.refusal.Plugin) // its own end as an assumed pod does not count
 	if s.cluster.assumed[placed.UID] {
 		unreserve(w.profile.reservers, placed)
 		s.cluster.removePod(placed.UID)
@@ -182,7 +187,7 @@ func (s *Scheduler) unbind(ctx context.Context, w *Waiting, placed *Pod, v verdi
 	switch {
 	case s.queue.pods[w.UID] != w || ctx.Err() != nil:
 	case v.refusal != nil:
-		s.turnBack(ctx, w, v.refusal)
+		s.turnBack(ctx, w, v.refusal, missed)
 	default:
 		s.fail(ctx, w, v.err)
 	}

@@ -70,6 +70,12 @@ func TestPermit(t *testing.T) {
 		{"a pod whose time is up is parked", func(s *stand, _ types.UID) { s.clock.Step(time.Minute) }, parked,
 			"0/1 nodes are available: 1 rejected due to timeout after waiting 1m0s at plugin Doorman."},
 		{"a pod that has to give way tries again", func(s *stand, uid types.UID) { s.hall.preempt(uid) }, broken, "waiting on permit for pod: preempted"},
+		{"a pod that is refused tries again if something has happened meanwhile", func(s *stand, uid types.UID) {
+			s.mu.Lock()
+			s.nodeChanged(nil, nodeOf("m"))
+			s.mu.Unlock()
+			s.Reject(uid, "Doorman", "no")
+		}, backoff, "0/1 nodes are available: 1 no."},
 		{"one who does not hold it back does not let it go", func(s *stand, uid types.UID) {
 			s.Allow(uid, "Nobody")
 			s.Reject(uid, "Doorman", "no")

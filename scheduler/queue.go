@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"maps"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ type Waiting struct {
 	since    time.Time // when it came into the queue this time
 	first    time.Time // when it was looked at first
 	looked   time.Time // and last
+	known    uint64    // what had happened then
 	until    time.Time // end of its back-off
 	attempts int
 	failures int // no node would do; back-off grows with them
@@ -69,6 +71,9 @@ type queue struct {
 	// promises are pods nominated for a node, by node.
 	promises map[string][]*Waiting
 	gated    int // how many are
+	// events counts what has happened, and latest is when it last was of each kind: for pods that are looked at meanwhile.
+	events   uint64
+	latest   [32]uint64
 	arrivals map[arrival]int
 	wakenBy  func(plugin string) Kind
 	now      func() time.Time
@@ -202,7 +207,7 @@ func (q *queue) pop() *Waiting {
 	}
 	q.move(w, inFlight, "")
 	w.attempts++
-	w.looked = q.now()
+	w.looked, w.known = q.now(), q.events
 	if w.attempts == 1 {
 		w.first = w.looked
 	}
@@ -261,6 +266,10 @@ func (q *queue) requeue(w *Waiting, by string) {
 
 // happened wakes the pods that an event may help.
 func (q *queue) happened(e *Event) {
+	q.events++
+	for kinds := uint32(e.Kind); kinds != 0; kinds &= kinds - 1 {
+		q.latest[bits.TrailingZeros32(kinds)] = q.events
+	}
 	if len(q.parked) == 0 || !q.concerns(e) {
 		return
 	}
@@ -269,6 +278,16 @@ func (q *queue) happened(e *Event) {
 			q.requeue(w, e.Kind.String())
 		}
 	}
+}
+
+// missed reports that something has happened since a pod was looked at that may help one whom a plugin refuses.
+func (q *queue) missed(w *Waiting, refuser string) bool {
+	for kinds := uint32(q.wakenBy(refuser)); kinds != 0; kinds &= kinds - 1 {
+		if q.latest[bits.TrailingZeros32(kinds)] > w.known {
+			return true
+		}
+	}
+	return false
 }
 
 // concerns reports whether any plugin that has refused a parked pod cares for such events.
