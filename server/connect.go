@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/gorilla/websocket"
 	"github.com/munnerz/goautoneg"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -96,6 +97,9 @@ func (c *call) copyLog(l *registry.Location) error {
 	defer answer.Body.Close()
 	if answer.StatusCode < http.StatusOK || answer.StatusCode > http.StatusPartialContent {
 		return c.kubeletError(answer)
+	}
+	if websocket.IsWebSocketUpgrade(c.r) {
+		return c.logSocket(answer.Body)
 	}
 	c.w.Header().Set("Content-Type", "text/plain")
 	c.w.WriteHeader(http.StatusOK)

@@ -3,6 +3,8 @@ package server
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"io"
 	"net/http"
 	"time"
 
@@ -48,6 +50,43 @@ func (c *call) watchSocket(ctx context.Context, cancel context.CancelFunc, curso
 		send(func(out *chunks) { frames.fail(out, statusOf(refused)) })
 	} else {
 		followSocket(ctx, cursor, frames, send)
+	}
+	return socket.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(closeWait))
+}
+
+// Protocols in which a log is sent over a WebSocket: as it is, or in base64, a text message a piece. Without one it is sent as it
+// is.
+const (
+	binaryLog = "binary.k8s.io"
+	base64Log = "base64.binary.k8s.io"
+	// logPiece is how many bytes a message has at most.
+	logPiece = 2048
+)
+
+// logSocket sends a log over a WebSocket, after an empty message which says that it begins.
+func (c *call) logSocket(log io.Reader) error {
+	upgrader := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }, Subprotocols: []string{binaryLog, base64Log}}
+	socket, err := upgrader.Upgrade(c.w, c.r, nil)
+	if err != nil {
+		return nil // Upgrade has answered
+	}
+	defer socket.Close()
+	send := func(piece []byte) error {
+		_ = socket.SetWriteDeadline(time.Now().Add(stuckAfter)) // fails where the write will
+		if socket.Subprotocol() == base64Log {
+			return socket.WriteMessage(websocket.TextMessage, []byte(base64.StdEncoding.EncodeToString(piece)))
+		}
+		return socket.WriteMessage(websocket.BinaryMessage, piece)
+	}
+	err = send(nil)
+	for piece := make([]byte, logPiece); err == nil; {
+		n, ended := log.Read(piece)
+		if n > 0 {
+			err = send(piece[:n])
+		}
+		if ended != nil {
+			break
+		}
 	}
 	return socket.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(closeWait))
 }
