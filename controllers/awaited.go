@@ -94,7 +94,7 @@ func (a *awaited) holds(ctx context.Context, k Key) bool {
 		return false
 	}
 	m.parked = false
-	if rest := patience - a.clock.Since(m.since); rest <= 0 {
+	if a.clock.Since(m.since) >= patience && !m.seen() { // the key may come back long after
 		m.doubt()
 	}
 	if len(m.doubts) > 0 && !a.ask(ctx, k, m) {
