@@ -86,9 +86,13 @@ func (c *cluster) nodesReady(ctx context.Context, n int) (bool, error) {
 	return ready == n, nil
 }
 
-// startUpstream starts one of upstream's programs beside the API server, as a member of system:masters and without limits
-// of its own.
-func (c *cluster) startUpstream(top, program string, flags ...string) error {
+// startUpstream starts one of upstream's programs beside the API server, without limits of its own.
+func (c *cluster) startUpstream(top, program string) error {
+	return c.startBeside(top, program, "--kube-api-qps=5000", "--kube-api-burst=5000")
+}
+
+// startBeside starts a program that acts on what is in the API server, as a member of system:masters.
+func (c *cluster) startBeside(top, program string, arguments ...string) error {
 	port, err := freePort()
 	if err != nil {
 		return err
@@ -102,9 +106,8 @@ func (c *cluster) startUpstream(top, program string, flags ...string) error {
 	if err := clientcmd.WriteToFile(*config, file); err != nil {
 		return err
 	}
-	return c.start(top, c.dir, program, append([]string{"--kubeconfig=" + file, "--authentication-kubeconfig=" + file,
-		"--authorization-kubeconfig=" + file, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port),
-		"--leader-elect=false", "--kube-api-qps=5000", "--kube-api-burst=5000"}, flags...))
+	return c.start(top, c.dir, program, append(arguments, "--kubeconfig="+file, "--authentication-kubeconfig="+file,
+		"--authorization-kubeconfig="+file, "--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", port), "--leader-elect=false"))
 }
 
 // await asks until the answer is yes.

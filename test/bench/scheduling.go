@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
@@ -50,47 +49,42 @@ func schedulingCases() []schedulingCase {
 }
 
 // scheduling measures how many pods a second find a node over knarr's API server: by kube-scheduler, and by knarr's
-// scheduler as `knarr up` runs it. Each shape of pods has a new cluster of node objects without agents; the two take turns.
+// scheduler, each a process beside the API server. Each shape of pods has a new cluster of node objects without agents; the
+// two take turns.
 func scheduling(ctx context.Context, top string, s sizes, reference, knarr results) error {
 	for _, c := range schedulingCases() {
-		figure := "scheduling over the API: " + c.name
-		if reference != nil {
-			rate, err := scheduleOn(ctx, s, c, func() (*cluster, error) {
-				bare, err := startBare(ctx, top, unjudged)
-				if err != nil {
-					return nil, err
-				}
-				return bare, bare.startUpstream(top, "kube-scheduler")
-			})
-			if err != nil {
-				return fmt.Errorf("kube-scheduler: %s: %w", c.name, err)
+		for _, one := range []struct {
+			name  string
+			got   results
+			start func(*cluster) error
+		}{
+			{"kube-scheduler", reference, func(on *cluster) error { return on.startUpstream(top, "kube-scheduler") }},
+			{"knarr", knarr, func(on *cluster) error { return on.startBeside(top, "knarr", "scheduler") }},
+		} {
+			if one.got == nil {
+				continue
 			}
-			reference.set(figure, rate)
-		}
-		if knarr != nil {
-			rate, err := scheduleOn(ctx, s, c, func() (*cluster, error) {
-				whole, _, err := startCluster(ctx, top, 0, unjudged)
-				return whole, err
-			})
+			rate, err := scheduleOn(ctx, top, s, c, one.start)
 			if err != nil {
-				return fmt.Errorf("knarr: %s: %w", c.name, err)
+				return fmt.Errorf("%s: %s: %w", one.name, c.name, err)
 			}
-			knarr.set(figure, rate)
+			one.got.set("scheduling over the API: "+c.name, rate)
 		}
 	}
 	return nil
 }
 
-// unjudged keeps new nodes from being tainted until a controller has seen that they are ready: not all clusters here have one.
+// unjudged keeps new nodes from being tainted until a controller has seen that they are ready: there is none here.
 const unjudged = "--disable-admission-plugins=TaintNodesByCondition"
 
-// scheduleOn measures one shape of pods on a cluster that it starts and ends.
-func scheduleOn(ctx context.Context, s sizes, c schedulingCase, start func() (*cluster, error)) (float64, error) {
-	on, err := start()
-	if on != nil {
-		defer on.end()
-	}
+// scheduleOn measures one shape of pods on a cluster of its own.
+func scheduleOn(ctx context.Context, top string, s sizes, c schedulingCase, start func(*cluster) error) (float64, error) {
+	on, err := startBare(ctx, top, unjudged)
 	if err != nil {
+		return 0, err
+	}
+	defer on.end()
+	if err := start(on); err != nil {
 		return 0, err
 	}
 	if err := on.addNodes(ctx, s); err != nil {
@@ -131,7 +125,7 @@ func (c *cluster) schedulePods(ctx context.Context, s sizes, in string, n int, s
 		return 0, err
 	}
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}
-	if _, err := core.ServiceAccounts(in).Create(ctx, account, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := core.ServiceAccounts(in).Create(ctx, account, metav1.CreateOptions{}); err != nil {
 		return 0, err
 	}
 	clients, err := c.dialMany(ctx, min(n, s.writers))
