@@ -93,7 +93,7 @@ func TestTheOtherReplicaTakesOver(t *testing.T) {
 		w.create(x)
 	}
 	r := rand.New(rand.NewPCG(1, 1))
-	for i := range 3 {
+	for i := range 2 {
 		o.look(j.begin)
 		next := map[string]*replica{}
 		before := map[string]string{}
