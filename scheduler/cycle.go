@@ -14,8 +14,10 @@ type Cycle struct {
 	promises map[string][]*Waiting // of places on nodes
 	promised string                // to the pod itself
 	judges   []judgeOf
-	thought  whatIf
-	watch    stopwatch
+	// adjusters are those of the judges that look at other nodes' pods.
+	adjusters []Adjuster
+	thought   whatIf
+	watch     stopwatch
 	// extenders have a say after the plugins; random breaks ties between nodes that they have scored.
 	extenders extenders
 	random    func(n int) int
@@ -124,6 +126,9 @@ func (c *Cycle) appoint() *Refusal {
 		}
 		if judge != nil {
 			c.judges = append(c.judges, judgeOf{judge, f.name})
+			if a, ok := judge.(Adjuster); ok {
+				c.adjusters = append(c.adjusters, a)
+			}
 		}
 	}
 	return nil
@@ -289,7 +294,8 @@ func (d *Diagnosis) refuse(n *Node, refusal *Refusal) {
 
 // scratch is room that each cycle uses again.
 type scratch struct {
-	found          []*Node
+	found, hopeful []*Node
+	less           []*Pod
 	totals, scores []int64
 }
 

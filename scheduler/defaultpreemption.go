@@ -122,12 +122,13 @@ func (d *defaultPreemption) candidates(c *Cycle, diagnosis *Diagnosis) ([]candid
 	nodes := c.known()
 	tried := c.newDiagnosis()
 	tried.Others = &Refusal{"DefaultPreemption", []string{"Preemption is not helpful for scheduling"}, true}
-	var hopeful []*Node
+	hopeful := c.scratch.hopeful[:0]
 	for _, n := range nodes {
 		if refusal := diagnosis.why(n); !diagnosis.Whole && refusal != nil && !refusal.Hopeless {
 			hopeful = append(hopeful, n)
 		}
 	}
+	c.scratch.hopeful = hopeful
 	if len(hopeful) == 0 {
 		return nil, tried
 	}
@@ -156,12 +157,13 @@ func (d *defaultPreemption) candidates(c *Cycle, diagnosis *Diagnosis) ([]candid
 // victims are the pods that have to leave a node: all less important ones in thought, and then as many come back as
 // there is room for, first those that a budget protects, and the more important before the others.
 func (c *Cycle) victims(n *Node, budgets []*policyv1.PodDisruptionBudget) (candidate, *Refusal) {
-	var less []*Pod
+	less := c.scratch.less[:0]
 	for _, p := range n.Pods {
 		if p.priority() < c.Pod.priority() {
 			less = append(less, p)
 		}
 	}
+	c.scratch.less = less
 	if len(less) == 0 {
 		return candidate{}, &Refusal{"DefaultPreemption", []string{"No preemption victims found for incoming pod"}, true}
 	}
@@ -221,6 +223,9 @@ func byImportance(a, b *Pod) int {
 
 // protectedBy sorts out the pods that no budget allows to be disrupted, after those before them.
 func protectedBy(budgets []*policyv1.PodDisruptionBudget, pods []*Pod) (protected, others []*Pod) {
+	if len(budgets) == 0 {
+		return nil, pods
+	}
 	left := make([]int32, len(budgets))
 	for i, b := range budgets {
 		left[i] = b.Status.DisruptionsAllowed

@@ -43,10 +43,8 @@ func (w *whatIf) step(p *Pod, sign int32) {
 	} else {
 		w.node.displace(p)
 	}
-	for i := range w.cycle.judges {
-		if a, ok := w.cycle.judges[i].Judge.(Adjuster); ok {
-			a.Adjust(&w.node, p, sign)
-		}
+	for _, a := range w.cycle.adjusters {
+		a.Adjust(&w.node, p, sign)
 	}
 }
 
