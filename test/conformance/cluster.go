@@ -46,7 +46,7 @@ func startCluster(ctx context.Context, o options) (*cluster, error) {
 	defer log.Close() // the process has its own
 	k := &cluster{kubectl: filepath.Join(bin, "kubectl"), kubeconfig: filepath.Join(dir, "admin.kubeconfig"), dir: dir, ended: make(chan struct{})}
 	k.process = exec.Command(filepath.Join(bin, "knarr"), "up", "--data-dir="+dir, "--bind-address=127.0.0.1",
-		fmt.Sprintf("--secure-port=%d", o.port), fmt.Sprintf("--simulated-nodes=%d", o.nodes),
+		fmt.Sprintf("--secure-port=%d", o.port), fmt.Sprintf("--simulated-nodes=%d", o.nodes), "--simulation="+filepath.Join(o.root, "test", "conformance", "simulation.yaml"),
 		"--etcd-compaction-interval=1m") // a test waits until a list's revision is gone
 	k.process.Stdout, k.process.Stderr = log, log
 	k.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for the suite: it cleans up before the cluster goes

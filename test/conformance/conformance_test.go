@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -112,5 +113,24 @@ func TestProgressCountsBullets(t *testing.T) {
 func TestFocusIsOfWholeNames(t *testing.T) {
 	if got, want := focusOf([]string{"a [b] (c)", "d.e"}, options{}), `a \[b\] \(c\)|d\.e`; got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// The page tells of every test: in the counts if it has passed, else by name.
+func TestPageTellsOfEveryTest(t *testing.T) {
+	all := allTests(t)
+	runs, err := chosen(all, options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := page(all, summary{passed: runs[1:], failed: runs[:1]})
+	if want := fmt.Sprintf("**%d of %d tests pass.**", len(runs)-1, len(all)); !strings.Contains(text, want) {
+		t.Errorf("it does not say %q", want)
+	}
+	for _, x := range all {
+		passed := slices.Contains(runs[1:], x.name)
+		if named := strings.Contains(text, "- "+x.name+"\n"); named == passed {
+			t.Errorf("%s: named %t, passed %t", x.name, named, passed)
+		}
 	}
 }

@@ -46,9 +46,10 @@ A subset (`+"`test/conformance/quick.txt`"+`) is part of `+"`make test`"+`.
 	}
 	b.WriteString(`
 Pods on simulated nodes have no programs in them. The runtime follows a command that needs none (` + "`true`, `sleep 5`, `sh -c \"exit 1\"`" + `;
-[nodes.md](nodes.md) says which) and answers probes as a healthy program would; the tests that need pods pass because of
-what the scheduler, the controllers and the agent do about them. Those that look at what a program has done, written or
-answered wait for nodes with containers.
+[nodes.md](nodes.md) says which), interprets shell scripts over files in memory, and answers other probes as a healthy program
+would. It has every image, save two that ` + "`test/conformance/simulation.yaml`" + ` names, which are in no registry: two tests roll out
+to them. So the tests that need pods pass because of what the scheduler, the controllers and the agent do about pods that
+start, end and fail; those that look at what other programs have done, written or answered wait for nodes with containers.
 `)
 	if len(s.failed) > 0 {
 		b.WriteString("\n## Not passed, though their needs are met\n\n")
