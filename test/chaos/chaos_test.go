@@ -180,12 +180,16 @@ func (w *world) renewJobs(all []*workload) {
 	w.insist("Jobs begin anew", func(context.Context) error { return w.remake(all) })
 }
 
+// patience is more than twice what client-go's reflectors wait at most before they ask for a watch again: when they have failed
+// some times in a few minutes that is up to a minute.
+const patience = 150 * time.Second
+
 // settle brings back what was deleted, waits until everything is as it should be, and goes through what was seen until then.
 func (w *world) settle(name string, o *observer, j *judge, all []*workload) (changes int, took time.Duration) {
 	w.Helper()
 	begin := time.Now()
 	var left []string
-	err := wait.PollUntilContextTimeout(w.Context(), 50*time.Millisecond, 90*time.Second, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(w.Context(), 50*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 		missing := w.remake(all)
 		o.look(func(s state) { left = unfinished(s) })
 		if missing != nil {
