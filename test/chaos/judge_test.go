@@ -177,7 +177,7 @@ func (j *judge) seeDeployment(s state, c change, of *appsv1.ReplicaSet) {
 	}
 	least := j.least[d.UID]
 	j.steady[d.UID] = j.steady[d.UID] || well >= least
-	if j.steady[d.UID] && well < least && d.DeletionTimestamp == nil {
+	if j.steady[d.UID] && well < least && d.DeletionTimestamp == nil && !j.doubted {
 		j.wrong(c, "Deployment %s has %d pods ready and needs %d", d.Name, well, least)
 	}
 }
