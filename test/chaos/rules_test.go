@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -106,6 +107,37 @@ func TestSuccessesCountThoughPodsAreTooMany(t *testing.T) {
 	w.await(o, "the Job knows them", func(s state) bool { return of[*batchv1.Job](s)[0].Status.Active == 4 })
 	controllers.wire.suffer(ills{late: 2 * time.Second, of: "pods"})
 	w.await(o, "pods succeed", func(s state) bool { return running(podsIn(s)) == 0 })
+	w.patch(x, `{"spec":{"parallelism":1}}`)
+	w.await(o, "the Job ends", func(s state) bool {
+		_, over := ended(of[*batchv1.Job](s)[0])
+		return over
+	})
+	w.judged(o, j)
+	o.look(func(s state) {
+		if status := of[*batchv1.Job](s)[0].Status; status.Succeeded != 4 || status.Failed != 0 || len(podsIn(s)) != 4 {
+			t.Errorf("%d pods, %+v", len(podsIn(s)), status)
+		}
+	})
+}
+
+// TestSuccessesCountThoughPodsCannotBeDeleted wants fewer pods of a Job while none can be deleted: they run to their end, and count.
+func TestSuccessesCountThoughPodsCannotBeDeleted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o, j := w.observed(), newJudge()
+	controllers := w.addControllers()
+	w.addScheduler().start()
+	w.addNode(1, 10).start()
+	controllers.start()
+	x := &workload{resource: "jobs", name: "count", make: func(name string) runtime.Object {
+		made := job(batchv1.NonIndexedCompletion)(name).(*batchv1.Job)
+		made.Spec.Parallelism, made.Spec.Completions = ptr.To[int32](4), ptr.To[int32](4)
+		made.Spec.Template.Annotations["simulated.knarr.dev/exit-after"] = "2s"
+		return made
+	}}
+	w.create(x)
+	w.await(o, "pods run", func(s state) bool { return running(podsIn(s)) == 4 && of[*batchv1.Job](s)[0].Status.Ready != nil })
+	controllers.wire.suffer(ills{deny: http.MethodDelete})
 	w.patch(x, `{"spec":{"parallelism":1}}`)
 	w.await(o, "the Job ends", func(s state) bool {
 		_, over := ended(of[*batchv1.Job](s)[0])

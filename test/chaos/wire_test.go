@@ -26,6 +26,7 @@ type wire struct {
 type ills struct {
 	cut    bool          // nothing goes through, and what was open breaks
 	refuse float64       // share of requests that do not arrive
+	deny   string        // method of requests of which none does
 	lose   float64       // share of answers to writes that do not come back
 	late   time.Duration // by which watches deliver what they deliver
 	of     string        // the only resource whose watches are late; empty for all
@@ -68,8 +69,14 @@ func (w *wire) isCut() bool {
 	return w.ills.cut
 }
 
+func (w *wire) denies(method string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ills.deny == method
+}
+
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	if w.isCut() || w.chance(func(i ills) float64 { return i.refuse }) {
+	if w.isCut() || w.denies(r.Method) || w.chance(func(i ills) float64 { return i.refuse }) {
 		return nil, errCut
 	}
 	if r.Method == http.MethodGet {
