@@ -2,7 +2,6 @@ package nodeagent
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -117,14 +116,14 @@ func (a *Agent) admit(w *work, pod *corev1.Pod) {
 }
 
 // vacate is leave, before the API is told that the pod is over: at that moment the scheduler may send another in its place.
-func (a *Agent) vacate(ctx context.Context, w *work) {
+func (a *Agent) vacate(w *work) {
 	a.desk.mu.Lock()
 	defer a.desk.mu.Unlock()
-	a.leave(ctx, w)
+	a.leave(w)
 }
 
 // leave gives back what a pod has requested. The desk is locked.
-func (a *Agent) leave(ctx context.Context, w *work) {
+func (a *Agent) leave(w *work) {
 	if w.counted == nil {
 		return
 	}
@@ -135,5 +134,5 @@ func (a *Agent) leave(ctx context.Context, w *work) {
 		delete(a.desk.ports[w.pod.Spec.NodeName], port)
 	}
 	w.counted, w.ports = nil, nil
-	a.retryResizes(ctx, w.pod.Spec.NodeName)
+	a.retryResizes(w.pod.Spec.NodeName)
 }

@@ -161,7 +161,7 @@ func (a *Agent) ownInformers(field string, transform cache.TransformFunc) inform
 
 // trimmed is an object without what nobody here looks at.
 func trimmed(o any) (any, error) {
-	if m, ok := o.(metav1.Object); ok {
+	if m, ok := o.(metav1.Object); ok && len(m.GetManagedFields()) > 0 {
 		m.SetManagedFields(nil)
 	}
 	return o, nil

@@ -53,7 +53,7 @@ func (c turned) waited(d time.Duration) func() bool {
 // newWorkshop runs an agent with a simulated runtime until the test ends.
 func newWorkshop(t *testing.T, change func(*Config), objects ...corev1.Pod) *workshop {
 	t.Helper()
-	w := &workshop{api: fake.NewClientset(), clock: turned{clocktesting.NewFakeClock(noon()), &sync.Map{}}}
+	w := &workshop{api: fake.NewSimpleClientset(), clock: turned{clocktesting.NewFakeClock(noon()), &sync.Map{}}}
 	w.api.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
 		review.Status.Allowed = slices.Contains(w.may, review.Spec.ResourceAttributes.Subresource)
@@ -169,15 +169,17 @@ func TestWhatOthersTellOfANodeStays(t *testing.T) {
 
 // A scheduler may send a pod to the place of another as soon as the API says that this one is over.
 func TestAPodGivesItsPlaceBackBeforeTheAPIHearsOfItsEnd(t *testing.T) {
-	w := newWorkshop(t, nil)
 	var over []int64
-	w.api.PrependReactor("patch", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
-		if strings.Contains(string(a.(clienttesting.PatchAction).GetPatch()), `"phase":"Succeeded"`) {
-			w.desk.mu.Lock()
-			defer w.desk.mu.Unlock()
-			over = append(over, w.desk.used["node"][corev1.ResourceCPU])
-		}
-		return false, nil, nil
+	var w *workshop
+	w = newWorkshop(t, func(c *Config) { // nobody may be added when the API is at work
+		c.Client.(*fake.Clientset).PrependReactor("patch", "pods", func(a clienttesting.Action) (bool, runtime.Object, error) {
+			if strings.Contains(string(a.(clienttesting.PatchAction).GetPatch()), `"phase":"Succeeded"`) {
+				w.desk.mu.Lock()
+				defer w.desk.mu.Unlock()
+				over = append(over, w.desk.used["node"][corev1.ResourceCPU])
+			}
+			return false, nil, nil
+		})
 	})
 	w.create(t, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "task", Namespace: "default", UID: "task"}, Spec: corev1.PodSpec{NodeName: "node",
 		RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: "i", Command: []string{"true"},

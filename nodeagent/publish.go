@@ -37,7 +37,7 @@ func (a *Agent) publish(ctx context.Context, w *work, pod, at *corev1.Pod, seen 
 		return over, err
 	}
 	if finished(status.Phase) {
-		a.vacate(ctx, w)
+		a.vacate(w)
 	}
 	answer, err := a.Client.CoreV1().Pods(at.Namespace).Patch(ctx, at.Name, types.StrategicMergePatchType, body, metav1.PatchOptions{}, "status")
 	switch {
@@ -127,7 +127,7 @@ func (a *Agent) release(ctx context.Context, w *work, pod *corev1.Pod) error {
 		return ctx.Err()
 	}
 	defer a.said()
-	a.vacate(ctx, w)
+	a.vacate(w)
 	now := int64(0)
 	err := a.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &pod.UID}})
 	if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {

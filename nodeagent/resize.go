@@ -95,11 +95,11 @@ func (a *Agent) resize(w *work, before, now *corev1.Pod) {
 }
 
 // retryResizes asks again for what was deferred on a node. The desk is locked.
-func (a *Agent) retryResizes(ctx context.Context, node string) {
+func (a *Agent) retryResizes(node string) {
 	for _, w := range a.desk.pods {
 		if w.resizing.granted != nil && w.pod.Spec.NodeName == node && w.counted != nil {
 			if a.resize(w, w.pod, w.pod); w.resizing.granted == nil {
-				a.wake(ctx, w)
+				a.wake(a.life, w) // not the round of who has left
 			}
 		}
 	}

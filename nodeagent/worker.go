@@ -179,7 +179,7 @@ func (a *Agent) workOn(ctx context.Context, w *work) {
 			w.timer = nil
 		}
 		if done || finished(pod.Status.Phase) || w.status != nil && finished(w.status.Phase) {
-			a.leave(ctx, w)
+			a.leave(w)
 		}
 		if done {
 			delete(a.desk.pods, pod.UID)

@@ -16,6 +16,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -149,7 +150,8 @@ func (c *Command) Run(ctx context.Context) int {
 		fmt.Fprintf(c.Output, "%s: %v\n", c.Args[0], err)
 		return badSyntax
 	}
-	spent := &budget{left: busyCalls}
+	spent := &budget{}
+	spent.left.Store(busyCalls)
 	runner, err := interp.New(interp.StdIO(nil, c.Output, c.Output), interp.Env(expand.ListEnviron(c.Env...)), interp.Dir("/"),
 		interp.Params(append([]string{"--"}, c.Args[min(4, len(c.Args)):]...)...), interp.OpenHandler(c.open), interp.StatHandler(c.stat), interp.ReadDirHandler2(c.readDir),
 		interp.CallHandler(func(ctx context.Context, args []string) ([]string, error) {
@@ -175,8 +177,9 @@ func (c *Command) Run(ctx context.Context) int {
 	return 0
 }
 
-// budget makes a script that never waits wait: nobody's simulated loop may keep a processor busy.
-type budget struct{ left int }
+// budget makes a script that never waits wait: nobody's simulated loop may keep a processor busy. The sides of a pipe spend it
+// together.
+type budget struct{ left atomic.Int64 }
 
 const (
 	busyCalls = 1000
@@ -184,10 +187,10 @@ const (
 )
 
 func (b *budget) wait(ctx context.Context, c clock.WithDelayedExecution) error {
-	if b.left--; b.left > 0 {
+	if b.left.Add(-1) > 0 {
 		return ctx.Err()
 	}
-	b.left = busyCalls
+	b.left.Store(busyCalls)
 	return pass(ctx, c, busyPause)
 }
 
