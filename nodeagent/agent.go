@@ -72,6 +72,7 @@ type Agent struct {
 	away        sync.Map // nodes that were deleted, and will return
 	pulled      sync.Map // nodes that have images of which their status does not tell
 	voices      chan struct{}
+	line        chan struct{} // of those who wait for a voice
 	library     *library
 	services    atomic.Pointer[corelisters.ServiceLister] // nil until they are known
 	adopted     map[string]string                         // sandboxes from before, by pod UID
@@ -83,7 +84,7 @@ const voices = 32
 
 // New makes an agent. Nothing happens before Run.
 func New(c Config) *Agent {
-	a := &Agent{Config: c, recorders: map[string]record.EventRecorder{}, voices: make(chan struct{}, voices),
+	a := &Agent{Config: c, recorders: map[string]record.EventRecorder{}, voices: make(chan struct{}, voices), line: make(chan struct{}, 4*voices),
 		library: newLibrary(c.Client)}
 	a.desk.pods, a.desk.used, a.desk.ports = map[types.UID]*work{}, map[string]load{}, map[string]map[hostPort]bool{}
 	a.desk.statics = newStatics()

@@ -147,6 +147,7 @@ func (a *Agent) wakeUID(ctx context.Context, uid types.UID) {
 // workOn goes round until nothing is left to do.
 func (a *Agent) workOn(ctx context.Context, w *work) {
 	for {
+		a.lag(ctx)
 		a.desk.mu.Lock()
 		w.settle()
 		if !w.dirty || ctx.Err() != nil {
