@@ -10,7 +10,7 @@ import (
 // server, and upstream's two programs.
 func idleCluster(ctx context.Context, top string, s sizes, reference, knarr results) error {
 	if reference != nil {
-		if err := idleUpstream(ctx, top, s, reference); err != nil {
+		if err := idleUpstream(ctx, top, reference); err != nil {
 			return err
 		}
 	}
@@ -23,7 +23,7 @@ func idleCluster(ctx context.Context, top string, s sizes, reference, knarr resu
 	}
 	defer c.end()
 	knarr.set("cluster: start to nodes Ready", took.Seconds())
-	c.settled(s)
+	calmDown()
 	before := c.processor()
 	select {
 	case <-time.After(s.idle):
@@ -40,19 +40,25 @@ func idleCluster(ctx context.Context, top string, s sizes, reference, knarr resu
 		return err
 	}
 	defer bare.end()
-	alone := bare.settled(s)
+	calmDown()
+	alone, _ := bare.memory()
 	bare.end()
 	whole, _, err := startCluster(ctx, top, 0)
 	if err != nil {
 		return err
 	}
 	defer whole.end()
-	knarr.set("controllers and scheduler, idle", whole.settled(s)-alone)
+	calmDown()
+	together, _ := whole.memory()
+	knarr.set("controllers and scheduler, idle", together-alone)
 	return nil
 }
 
+// calmDown waits until what was made for the start is forgotten and given back.
+func calmDown() { time.Sleep(20 * time.Second) }
+
 // idleUpstream measures what kube-controller-manager and kube-scheduler take together.
-func idleUpstream(ctx context.Context, top string, s sizes, got results) error {
+func idleUpstream(ctx context.Context, top string, got results) error {
 	c, err := startBare(ctx, top)
 	if err != nil {
 		return err
@@ -64,7 +70,8 @@ func idleUpstream(ctx context.Context, top string, s sizes, got results) error {
 		}
 	}
 	both := &server{processes: c.processes[1:]}
-	time.Sleep(5 * time.Second) // until they have filled their caches
-	got.set("controllers and scheduler, idle", both.settled(s))
+	calmDown()
+	now, _ := both.memory()
+	got.set("controllers and scheduler, idle", now)
 	return nil
 }
