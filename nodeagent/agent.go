@@ -72,7 +72,7 @@ type Agent struct {
 	away        sync.Map // nodes that were deleted, and will return
 	pulled      sync.Map // nodes that have images of which their status does not tell
 	voices      chan struct{}
-	line        chan struct{} // of those who wait for a voice
+	rounds      chan struct{}
 	library     *library
 	services    atomic.Pointer[corelisters.ServiceLister] // nil until they are known
 	adopted     map[string]string                         // sandboxes from before, by pod UID
@@ -82,9 +82,13 @@ type Agent struct {
 // voices is how many writes of an agent are under way at a time.
 const voices = 32
 
+// rounds is how many pods of an agent are worked on at a time: more than a node has. Pods are bound to a fleet faster than it
+// can tell of them, and a round that waits for its turn to speak holds a hundred kilobytes.
+const rounds = 1000
+
 // New makes an agent. Nothing happens before Run.
 func New(c Config) *Agent {
-	a := &Agent{Config: c, recorders: map[string]record.EventRecorder{}, voices: make(chan struct{}, voices), line: make(chan struct{}, 4*voices),
+	a := &Agent{Config: c, recorders: map[string]record.EventRecorder{}, voices: make(chan struct{}, voices), rounds: make(chan struct{}, rounds),
 		library: newLibrary(c.Client)}
 	a.desk.pods, a.desk.used, a.desk.ports = map[types.UID]*work{}, map[string]load{}, map[string]map[hostPort]bool{}
 	a.desk.statics = newStatics()

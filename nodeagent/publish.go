@@ -139,25 +139,8 @@ func (a *Agent) release(ctx context.Context, w *work, pod *corev1.Pod) error {
 
 // say waits until one more of the agent's pods may speak to the API: a thousand at a time would only be refused.
 func (a *Agent) say(ctx context.Context) bool {
-	if !a.take(ctx, a.line) {
-		return false
-	}
-	defer func() { <-a.line }()
-	return a.take(ctx, a.voices)
-}
-
-// lag waits until few wait to speak. A round that begins earlier would hold what it has seen until its turn comes: in a fleet
-// to which pods are bound faster than it can tell of them, a hundred kilobytes for each.
-func (a *Agent) lag(ctx context.Context) {
-	if a.take(ctx, a.line) {
-		<-a.line
-	}
-}
-
-// take waits for a place in a lane.
-func (a *Agent) take(ctx context.Context, lane chan struct{}) bool {
 	select {
-	case lane <- struct{}{}:
+	case a.voices <- struct{}{}:
 		return true
 	case <-ctx.Done():
 		return false

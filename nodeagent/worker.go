@@ -133,7 +133,11 @@ func (a *Agent) wake(ctx context.Context, w *work) {
 		return
 	}
 	w.busy = true
-	a.desk.busy.Go(func() { a.workOn(ctx, w) })
+	a.desk.busy.Go(func() {
+		a.rounds <- struct{}{}
+		defer func() { <-a.rounds }()
+		a.workOn(ctx, w)
+	})
 }
 
 func (a *Agent) wakeUID(ctx context.Context, uid types.UID) {
@@ -147,7 +151,6 @@ func (a *Agent) wakeUID(ctx context.Context, uid types.UID) {
 // workOn goes round until nothing is left to do.
 func (a *Agent) workOn(ctx context.Context, w *work) {
 	for {
-		a.lag(ctx)
 		a.desk.mu.Lock()
 		w.settle()
 		if !w.dirty || ctx.Err() != nil {
