@@ -44,6 +44,9 @@ func (j *judge) begin(s state) {
 }
 
 func (j *judge) wrong(c change, format string, args ...any) {
+	if c.blind {
+		return
+	}
 	j.problems = append(j.problems, fmt.Sprintf("revision %d: ", c.revision)+fmt.Sprintf(format, args...))
 	culprit := c.object.GetName()
 	if app := c.object.GetLabels()["app"]; app != "" {

@@ -36,7 +36,12 @@ type observer struct {
 	begun state // at the beginning of the round
 	log   []change
 	past  []change // of the round that was gone through last
+	gaps  []gap
 }
+
+// gap is where a watch could not be taken up where it had ended: of what happened to the source in between only the outcome is
+// known. (An API server that was killed does not know it either.)
+type gap struct{ after, until int64 }
 
 // source is a resource that is observed.
 type source struct {
@@ -50,6 +55,7 @@ type change struct {
 	object   metav1.Object
 	gone     bool
 	first    bool // there was nothing of it before
+	blind    bool // it lies in a gap of some source: what was so at that moment is not known
 }
 
 // state is what there is at some revision.
@@ -72,53 +78,56 @@ func (o *observer) observe(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		o.took(listed)
+		revision := o.took(listed)
 		o.ending.Go(func() {
 			for ctx.Err() == nil {
-				o.follow(ctx, s)
+				revision = o.follow(ctx, s, revision)
 			}
 		})
 	}
 	return nil
 }
 
-// follow reads a resource from now on until the connection ends.
-func (o *observer) follow(ctx context.Context, s source) {
-	defer pause(ctx, 20*time.Millisecond)
+// follow reads a resource from a revision on until the API server no longer knows what came after the last that was seen, which
+// it returns.
+func (o *observer) follow(ctx context.Context, s source, seen string) string {
 	listed, err := s.lists.List(metav1.ListOptions{})
 	if err != nil {
-		return
+		pause(ctx, 20*time.Millisecond)
+		return seen
 	}
 	revision := o.took(listed)
+	o.mu.Lock()
+	o.gaps = append(o.gaps, gap{number(seen), number(revision)})
+	o.mu.Unlock()
 	for ctx.Err() == nil {
 		w, err := s.lists.Watch(metav1.ListOptions{ResourceVersion: revision, AllowWatchBookmarks: true})
 		if err != nil {
 			pause(ctx, 20*time.Millisecond)
-			if gone := meta.IsNoMatchError(err); gone {
-				return
-			}
 			continue
 		}
-		if revision = o.read(ctx, w, revision); revision == "" {
-			return // so far back is not kept: what is there now has to do
+		last, known := o.read(ctx, w, revision)
+		if revision = last; !known {
+			break
 		}
 	}
+	return revision
 }
 
-// read takes in what a watch tells, and returns the revision after which to go on; none if it cannot be gone on.
-func (o *observer) read(ctx context.Context, w watch.Interface, revision string) string {
+// read takes in what a watch tells, and returns the revision after which to go on, and whether the API server knows that.
+func (o *observer) read(ctx context.Context, w watch.Interface, revision string) (last string, known bool) {
 	defer w.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return revision
+			return revision, true
 		case e, open := <-w.ResultChan():
 			if !open {
-				return revision
+				return revision, true
 			}
 			m, err := meta.Accessor(e.Object)
 			if e.Type == watch.Error || err != nil {
-				return ""
+				return revision, false
 			}
 			revision = m.GetResourceVersion()
 			if e.Type != watch.Bookmark {
@@ -229,11 +238,12 @@ func (o *observer) replay(each func(state, change)) int {
 			delete(o.begun, c.object.GetUID())
 		} else {
 			c.first = o.begun[c.object.GetUID()] == nil
+			c.blind = slices.ContainsFunc(o.gaps, func(g gap) bool { return c.revision > g.after && c.revision <= g.until })
 			o.begun[c.object.GetUID()] = c.object
 		}
 		each(o.begun, c)
 	}
-	o.past, o.log = o.log, nil
+	o.past, o.log, o.gaps = o.log, nil, nil
 	return len(o.past)
 }
 
