@@ -65,10 +65,26 @@ func crowd(ctx context.Context, top string, s sizes, _, knarr results) error {
 	knarr.set("50,000 pods on 1,000 nodes: Running", pods/took.Seconds())
 	knarr.set("50,000 pods on 1,000 nodes: CPU a pod", 1000*(c.processor()-before).Seconds()/pods)
 	_, peak := c.memory()
-	c.settled(s)
+	if err := c.restful(ctx); err != nil {
+		return err
+	}
 	knarr.set("50,000 pods on 1,000 nodes: memory", c.private())
 	knarr.set("50,000 pods on 1,000 nodes: peak", peak)
 	return nil
+}
+
+// restful waits until next to nothing is done any more: events are written for a while after what they tell of. What all that
+// work has left in memory is given back seconds later.
+func (c *cluster) restful(ctx context.Context) error {
+	const look = 2 * time.Second
+	before := time.Duration(-1) // not known yet
+	err := await(ctx, 3*time.Minute, look, func() (bool, error) {
+		since := before
+		before = c.processor()
+		return since >= 0 && before-since < look/5, nil
+	})
+	calmDown()
+	return err
 }
 
 // runPods creates a number of Deployments of so many pods each, in a namespace of their own, and returns the time until
