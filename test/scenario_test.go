@@ -20,6 +20,9 @@ func TestScenarios(t *testing.T) { runScenarios(t, "apiserver", "testdata") }
 // TestControllerScenarios runs scripts about what controllers do, against a whole cluster.
 func TestControllerScenarios(t *testing.T) { runScenarios(t, "up", "testdata/controllers") }
 
+// TestNodeScenarios runs scripts about nodes on a cluster of their own: a taint is for everybody's pods.
+func TestNodeScenarios(t *testing.T) { runScenarios(t, "up", "testdata/nodes") }
+
 // TestAdmissionScenarios runs scripts about what may be stored, on a server of their own: some set defaults for the whole
 // cluster, and some are about plugins that do not run by default.
 func TestAdmissionScenarios(t *testing.T) {
