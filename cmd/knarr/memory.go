@@ -22,8 +22,10 @@ const (
 const (
 	// quietFor is how long no collection was needed then.
 	quietFor = time.Second
-	// regrown is how much has been allocated in quiet times when memory is given back once more.
-	regrown = 12 << 20
+	// regrown and regrownPart are how much has been allocated in quiet times, in bytes and as a part of the heap, when
+	// memory is given back once more: it costs as much as the heap is large.
+	regrown     = 12 << 20
+	regrownPart = 6
 )
 
 // keepSmall sets how memory is used, unless GOGC says otherwise, and gives back what is not.
@@ -40,7 +42,7 @@ func keepSmall(ctx context.Context) {
 			return
 		}
 		now := measured("/gc/cycles/automatic:gc-cycles") // those that the growth of the heap has made necessary
-		if now == before && (now != returned || measured(heapObjects) > left+regrown) {
+		if now == before && (now != returned || measured(heapObjects) > left+max(regrown, left/regrownPart)) {
 			runtime.GC() // what lies in pools is given up by the second collection only
 			debug.FreeOSMemory()
 			dropProgramPages()
