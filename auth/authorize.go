@@ -80,6 +80,9 @@ func (chain Authorizers) Authorize(ctx context.Context, a registry.Attributes) (
 	var reasons []string
 	var errs []error
 	for _, one := range chain {
+		if !concerns(one, &a.User) {
+			continue
+		}
 		decision, reason, err := one.Authorize(ctx, a)
 		if decision != registry.NoOpinion {
 			return decision, reason, err
@@ -92,6 +95,18 @@ func (chain Authorizers) Authorize(ctx context.Context, a registry.Attributes) (
 		}
 	}
 	return registry.NoOpinion, strings.Join(reasons, "\n"), together(errs)
+}
+
+// concerns spares the question to those who have no opinion of most users. It is asked of every request.
+func concerns(one registry.Authorizer, user *registry.User) bool {
+	switch one.(type) {
+	case Masters:
+		return slices.Contains(user.Groups, mastersGroup)
+	case *Node:
+		_, is := user.Node()
+		return is
+	}
+	return true
 }
 
 // Rules lists what each has to tell. Who has no rules to show says so in an error.

@@ -89,22 +89,30 @@ func (b bearer) Authenticate(r *http.Request) (*registry.User, error) {
 	if len(values) == 0 {
 		return nil, nil
 	}
-	scheme, rest, _ := strings.Cut(strings.TrimSpace(values[0]), " ")
-	token, _, more := strings.Cut(rest, " ")
-	if !strings.EqualFold(scheme, "bearer") {
-		return nil, nil
-	}
-	if token == "" {
-		if more {
-			remarksOf(r.Context()).Warn("the provided Authorization header contains extra space before the bearer token, and is ignored")
+	token, ok := strings.CutPrefix(values[0], "Bearer ") // as nearly everybody writes it
+	if !ok || token == "" || token[0] == ' ' || token[len(token)-1] <= ' ' || strings.IndexByte(token, ' ') >= 0 {
+		if token = b.unusual(r, values[0]); token == "" {
+			return nil, nil
 		}
-		return nil, nil
 	}
 	user, err := b.tokens.known(r.Context(), token)
 	if user != nil {
 		delete(r.Header, "Authorization")
 	}
 	return user, err
+}
+
+// unusual is the token of a header with other spaces or letters than the usual ones; empty if there is none.
+func (b bearer) unusual(r *http.Request, value string) string {
+	scheme, rest, _ := strings.Cut(strings.TrimSpace(value), " ")
+	token, _, more := strings.Cut(rest, " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return ""
+	}
+	if token == "" && more {
+		remarksOf(r.Context()).Warn("the provided Authorization header contains extra space before the bearer token, and is ignored")
+	}
+	return token
 }
 
 const (

@@ -39,7 +39,10 @@ func (k bindingKey) kind() string {
 
 // reason says that the binding allows something to the user, who is one of its subjects.
 func (b *binding) reason(user *registry.User) string {
-	subject := b.subject(user)
+	subject := 0
+	if len(b.subjects) > 1 {
+		subject = b.subject(user)
+	}
 	if r := b.said.Load(); r != nil && r.subject == subject {
 		return r.text
 	}

@@ -22,11 +22,11 @@ type place struct {
 }
 
 // of is what the holder has; nil if it has nothing.
-func (t *holdings) of(h holder) holding {
+func (t *holdings) of(h *holder) holding {
 	hash := t.hash(h)
 	if shard := t.shard(hash).Load(); shard != nil {
 		for i := range *shard {
-			if at := &(*shard)[i]; at.hash == hash && at.holder == h {
+			if at := &(*shard)[i]; at.hash == hash && at.holder == *h {
 				return at.has
 			}
 		}
@@ -36,7 +36,7 @@ func (t *holdings) of(h holder) holding {
 
 // set replaces what a holder has. Callers take turns.
 func (t *holdings) set(h holder, has holding) {
-	hash := t.hash(h)
+	hash := t.hash(&h)
 	shard := t.shard(hash)
 	var now []place
 	if before := shard.Load(); before != nil {
@@ -48,7 +48,7 @@ func (t *holdings) set(h holder, has holding) {
 	shard.Store(&now)
 }
 
-func (t *holdings) hash(h holder) uint64 {
+func (t *holdings) hash(h *holder) uint64 {
 	hash := maphash.String(t.seed, h.name)
 	if h.namespace != "" {
 		hash ^= maphash.String(t.seed, h.namespace) * 31

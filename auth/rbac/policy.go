@@ -150,7 +150,7 @@ func (p *Policy) bind(b *binding) {
 
 // show lets readers see who holds what by the first of the bindings that give it.
 func (p *Policy) show(to gift) {
-	g, now := p.given[to], p.holdings.of(to.holder)
+	g, now := p.given[to], p.holdings.of(&to.holder)
 	i, has := now.find(to.role)
 	switch {
 	case len(g.bindings) == 0:
@@ -187,46 +187,47 @@ func (p *Policy) unbind(b, by *binding) {
 	p.forget(key)
 }
 
-// heldBy is what a user has, and as whom: everywhere first, then in the namespace, if one is named.
+// appendHolders adds as whom a user may hold something: everywhere first, then in the namespace, if one is named; as
+// himself, then as a member of his groups.
+func appendHolders(all []holder, user *registry.User, namespace string) []holder {
+	for in := ""; ; in = namespace {
+		all = append(all, holder{name: user.Name, namespace: in})
+		for _, group := range user.Groups {
+			all = append(all, holder{group: true, name: group, namespace: in})
+		}
+		if in == namespace {
+			return all
+		}
+	}
+}
+
+// heldBy is what a user has, and as whom, in the order of appendHolders.
 func (p *Policy) heldBy(user *registry.User, namespace string) iter.Seq2[held, holder] {
 	return func(yield func(held, holder) bool) {
-		if p.eachHeld(user, "", yield) && namespace != "" {
-			p.eachHeld(user, namespace, yield)
+		for _, h := range appendHolders(nil, user, namespace) {
+			for _, one := range p.holdings.of(&h) {
+				if !yield(one, h) {
+					return
+				}
+			}
 		}
 	}
-}
-
-func (p *Policy) eachHeld(user *registry.User, namespace string, yield func(held, holder) bool) bool {
-	if !p.heldAs(holder{name: user.Name, namespace: namespace}, yield) {
-		return false
-	}
-	for _, group := range user.Groups {
-		if !p.heldAs(holder{group: true, name: group, namespace: namespace}, yield) {
-			return false
-		}
-	}
-	return true
-}
-
-func (p *Policy) heldAs(h holder, yield func(held, holder) bool) bool {
-	for _, one := range p.holdings.of(h) {
-		if !yield(one, h) {
-			return false
-		}
-	}
-	return true
 }
 
 // Authorize allows what a rule of one of the user's roles allows, and has no opinion on anything else.
 func (p *Policy) Authorize(_ context.Context, a registry.Attributes) (registry.Decision, string, error) {
 	q := ask(&a)
 	lost := false
-	for one := range p.heldBy(&a.User, a.Namespace) {
-		rules := one.role.rules.Load()
-		if rules == nil {
-			lost = true
-		} else if rules.allowing(&q) != nil {
-			return registry.Allow, one.by.reason(&a.User), nil
+	var few [8]holder // most users are in two or three groups
+	holders := appendHolders(few[:0], &a.User, a.Namespace)
+	for i := range holders {
+		for _, one := range p.holdings.of(&holders[i]) {
+			rules := one.role.rules.Load()
+			if rules == nil {
+				lost = true
+			} else if rules.allowing(&q) != nil {
+				return registry.Allow, one.by.reason(&a.User), nil
+			}
 		}
 	}
 	if lost {

@@ -39,13 +39,16 @@ type role struct {
 	bound int                     // by so many bindings; of the writers
 }
 
-// ruleSet is a role's rules with an index.
+// ruleSet is a role's rules with an index, for roles of many.
 type ruleSet struct {
 	rules []rbacv1.PolicyRule
 	// byResource has the rules that name a resource as rules do: "pods", "pods/log", "*/scale", "*".
 	byResource map[string][]int
 	paths      []int // the rules for paths
 }
+
+// fewRules are looked through sooner than the index is asked.
+const fewRules = 4
 
 func newRuleSet(rules []rbacv1.PolicyRule) *ruleSet {
 	s := &ruleSet{rules: rules, byResource: map[string][]int{}}
@@ -79,6 +82,14 @@ func ask(a *registry.Attributes) question {
 func (s *ruleSet) allowing(q *question) *rbacv1.PolicyRule {
 	if !q.ResourceRequest {
 		return s.first(s.paths, q, pathMatches)
+	}
+	if len(s.rules) <= fewRules {
+		for i := range s.rules {
+			if r := &s.rules[i]; resourceMatches(r, q) && otherwiseMatches(r, q) {
+				return r
+			}
+		}
+		return nil
 	}
 	if r := s.first(s.byResource[q.resource], q, otherwiseMatches); r != nil {
 		return r
