@@ -12,16 +12,22 @@ import (
 // Garbage is collected when what was allocated since the last time is gcPercent of what was live then, and at least
 // leastRoom: between what collecting often costs (at 50 %, a fifth of the time that writing takes) and what collecting
 // seldom lets a burst of work take. The room counts where little is live, as in a server that has just been started.
+// Where much is live, the percentage is a lower one: what a burst took stays taken, for what is live lies between what is
+// not, and Go moves nothing.
 const (
-	gcPercent = 75
-	leastRoom = 48 << 20
+	gcPercent      = 75
+	largeGCPercent = 45
+	largeHeap      = 384 << 20
+	leastRoom      = 48 << 20
 )
 
 // When the start, and after it a burst of work, is over, the memory that it has left is given back: Go itself returns
 // memory over minutes.
 const (
-	// quietFor is how long no collection was needed then.
-	quietFor = time.Second
+	// quietFor is how long little has been allocated then: a part of the heap, so that a large one is not collected all
+	// the time because its collections are seconds apart.
+	quietFor  = time.Second
+	quietPart = 50
 	// regrown and regrownPart are how much has been allocated in quiet times, in bytes and as a part of the heap, when
 	// memory is given back once more: it costs as much as the heap is large.
 	regrown     = 12 << 20
@@ -35,20 +41,22 @@ func keepSmall(ctx context.Context) {
 	}
 	tick := time.NewTicker(quietFor)
 	defer tick.Stop()
-	for before, returned, left := uint64(0), ^uint64(0), uint64(0); ; {
+	for before, allocated, returned, left := uint64(0), uint64(0), ^uint64(0), uint64(0); ; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
 		now := measured("/gc/cycles/automatic:gc-cycles") // those that the growth of the heap has made necessary
-		if now == before && (now != returned || measured(heapObjects) > left+max(regrown, left/regrownPart)) {
+		total, heap := measured("/gc/heap/allocs:bytes"), measured(heapObjects)
+		quiet := now == before && total-allocated < max(regrown, heap/quietPart)
+		if quiet && (now != returned || heap > left+max(regrown, left/regrownPart)) {
 			runtime.GC() // what lies in pools is given up by the second collection only
 			debug.FreeOSMemory()
 			dropProgramPages()
 			returned, left = now, measured(heapObjects)
 		}
-		before = now
+		before, allocated = now, total
 	}
 }
 
@@ -57,6 +65,9 @@ func makeRoom() {
 	percent := gcPercent
 	if live := measured("/gc/heap/live:bytes"); live > 0 {
 		percent = max(percent, int(leastRoom*100/live))
+		if live > largeHeap {
+			percent = largeGCPercent
+		}
 	}
 	debug.SetGCPercent(percent)
 	// The collector tells that it has been there by finding this.
