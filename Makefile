@@ -3,7 +3,7 @@
 #   make up        build, and start a cluster in the foreground
 #   make test      all tests (builds what they run)
 #   make gold      score bin/knarr against the recorded kube-apiserver
-#   make skew      run the scenario scripts by kubectl 1.32 to 1.35, too (builds them: minutes, once)
+#   make skew      run the scenario scripts by kubectl 1.32 to 1.37, too (builds them: minutes, once)
 #   make bench     measure knarr beside upstream (builds it: minutes, once); ONLY=api,scheduling,rollout,crowd,idle chooses
 #   make chaos     break what can break for 200 rounds (ROUNDS=N, SEED=N)
 #   make conformance  run the conformance suite (builds it: minutes, once); FOCUS=regexp or LIST=file chooses tests
@@ -40,7 +40,7 @@ gold: bin/knarr
 	go test -count=1 -timeout 20m -v -run TestGold ./test/gold
 
 skew: build
-	go run ./test/skew 1.32 1.33 1.34 1.35
+	go run ./test/skew 1.32 1.33 1.34 1.35 1.37
 
 bench: bin/knarr bin/etcd
 	$(GO) run ./test/bench $(if $(ONLY),-parts=$(ONLY))

@@ -5,7 +5,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -66,7 +64,7 @@ func build(ctx context.Context, version string) (string, error) {
 	if _, err := os.Stat(kubectl); err == nil {
 		return kubectl, nil
 	}
-	module, err := newest(ctx, "k8s.io/kubectl", "v0."+minor+".")
+	module, err := newest(ctx, "k8s.io/kubectl", "v0."+minor)
 	if err != nil {
 		return "", err
 	}
@@ -98,22 +96,9 @@ func build(ctx context.Context, version string) (string, error) {
 
 // newest is the newest release of a module whose version begins so.
 func newest(ctx context.Context, module, prefix string) (string, error) {
-	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-versions", module).Output()
+	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", module+"@"+prefix).Output()
 	if err != nil {
-		return "", fmt.Errorf("list versions of %s: %w", module, err)
+		return "", fmt.Errorf("find %s %s: %w", module, prefix, err)
 	}
-	releases := slices.DeleteFunc(strings.Fields(string(out)), func(v string) bool { return !strings.HasPrefix(v, prefix) || strings.Contains(v, "-") })
-	if len(releases) == 0 {
-		return "", fmt.Errorf("%s has no release %s*", module, prefix)
-	}
-	return slices.MaxFunc(releases, func(a, b string) int { return cmp.Compare(patch(a), patch(b)) }), nil
-}
-
-// patch is the last number of a version.
-func patch(version string) int {
-	n, err := strconv.Atoi(version[strings.LastIndex(version, ".")+1:])
-	if err != nil {
-		return -1
-	}
-	return n
+	return strings.TrimSpace(string(out)), nil
 }
