@@ -30,7 +30,7 @@ const (
 	quietPart = 50
 	// regrown and regrownPart are how much has been allocated in quiet times, in bytes and as a part of the heap, when
 	// memory is given back once more: it costs as much as the heap is large.
-	regrown     = 12 << 20
+	regrown     = 20 << 20
 	regrownPart = 6
 )
 
