@@ -48,7 +48,7 @@ type sizes struct {
 }
 
 func main() {
-	s := sizes{reads: 4, listers: 4, churn: 20, informers: 10, rounds: 6, settle: 5}
+	s := sizes{reads: 4, listers: 4, churn: 20, informers: 10, rounds: 3, settle: 5}
 	flag.IntVar(&s.pods, "pods", 5000, "pods of the load")
 	flag.IntVar(&s.writers, "writers", 32, "concurrent clients that read and write single objects")
 	flag.IntVar(&s.lists, "lists", 20, "lists of each kind")
