@@ -18,7 +18,7 @@ const (
 	gcPercent      = 75
 	largeGCPercent = 45
 	largeHeap      = 384 << 20
-	leastRoom      = 48 << 20
+	leastRoom      = 96 << 20
 )
 
 // When the start, and after it a burst of work, is over, the memory that it has left is given back: Go itself returns
