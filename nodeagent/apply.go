@@ -11,15 +11,15 @@ import (
 )
 
 // apply carries a plan out. It returns when what has to wait may be tried again.
-func (a *Agent) apply(ctx context.Context, w *work, s *situation, todo actions) (next time.Time, err error) {
-	for _, x := range todo.stop {
+func (a *Agent) apply(ctx context.Context, w *work, s *situation, steps actions) (next time.Time, err error) {
+	for _, x := range steps.stop {
 		w.revive[x.run.id] = true
 		a.stop(w, s.pod, x)
 	}
-	if todo.end {
+	if steps.end {
 		return time.Time{}, a.end(ctx, w, s)
 	}
-	if todo.reset {
+	if steps.reset {
 		if done, err := a.reset(ctx, w, s); err != nil || !done {
 			return time.Time{}, err
 		}
@@ -28,11 +28,11 @@ func (a *Agent) apply(ctx context.Context, w *work, s *situation, todo actions) 
 	if err := a.applyResize(ctx, w, s); err != nil {
 		return time.Time{}, err
 	}
-	for name, h := range todo.hold {
+	for name, h := range steps.hold {
 		next = sooner(next, h.until)
 		a.holdContainer(w, s.pod, name, h)
 	}
-	if todo.sandbox {
+	if steps.sandbox {
 		if wait := a.mount(ctx, w, s.pod); !wait.IsZero() {
 			return sooner(next, wait), nil
 		}
@@ -43,12 +43,12 @@ func (a *Agent) apply(ctx context.Context, w *work, s *situation, todo actions) 
 		if s.seen, err = a.observe(ctx, w, s.pod); err != nil {
 			return next, err
 		}
-		todo = plan(s)
-		for _, h := range todo.hold {
+		steps = plan(s)
+		for _, h := range steps.hold {
 			next = sooner(next, h.until)
 		}
 	}
-	for _, x := range todo.start {
+	for _, x := range steps.start {
 		next = sooner(next, a.start(ctx, w, s, x))
 	}
 	return next, nil

@@ -214,16 +214,16 @@ func (a *Agent) sync(ctx context.Context, w *work, pod *corev1.Pod, gone bool) (
 	next = sooner(deadline, a.probe(ctx, w, pod, &seen, ending))
 	// 2. What is to be done?
 	s := &situation{pod: pod, ending: ending, seen: seen, health: w.health, backoffs: w.backoffs, revive: w.revive, now: a.Clock.Now(), resetting: w.resetting}
-	todo := plan(s)
+	steps := plan(s)
 	// 3. Do it. What fails shows in the status, and is tried again.
-	wait, applied := a.apply(ctx, w, s, todo)
+	wait, applied := a.apply(ctx, w, s, steps)
 	next = sooner(next, wait)
 	if seen, err = a.observe(ctx, w, pod); err != nil {
 		return next, false, err
 	}
 	// 4. Tell the API.
 	if gone {
-		if !todo.end || seen.running() {
+		if !steps.end || seen.running() {
 			return next, false, applied
 		}
 		return next, applied == nil, a.remove(ctx, w)
@@ -237,7 +237,7 @@ func (a *Agent) sync(ctx context.Context, w *work, pod *corev1.Pod, gone bool) (
 			return next, false, err
 		}
 	}
-	over, err := a.publish(ctx, w, pod, at, &seen, ending, todo.end)
+	over, err := a.publish(ctx, w, pod, at, &seen, ending, steps.end)
 	if err != nil {
 		return next, false, err
 	}
