@@ -37,6 +37,9 @@ type Attributes struct {
 	Warn        func(text string) // adds a Warning header to the answer
 	// Annotate adds to the request's audit event. A key that is there keeps its first value.
 	Annotate func(key, value string)
+
+	// charged says that quotas have been charged for this create. It may be validated again under another generated name.
+	charged bool
 }
 
 // Is reports whether the write is to a resource itself (of any version), not to a sub-resource.

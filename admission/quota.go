@@ -38,8 +38,9 @@ func quotaConfigs() []auth.ConfigKind[resourcequotav1.Configuration] {
 // itself goes on: so of any number of writers, at any number of servers, only those get through for whom there is room.
 // Writes of one namespace that come while a status is being written wait, and are charged together (quota_ledger.go).
 //
-// A charge is never given back here. Of a write that fails after it, of one that is deleted, or that uses less than before,
-// the controller learns that counts what there is.
+// A create that is tried again because its generated name is taken is charged once. Otherwise a charge is never given
+// back here: of a write that fails after it, of one that is deleted, or that uses less than before, the controller learns
+// that counts what there is.
 func resourceQuota(h Host) (Plugin, error) {
 	config, err := configure(h, quotaConfigs()...)
 	if err != nil {
@@ -51,7 +52,7 @@ func resourceQuota(h Host) (Plugin, error) {
 		Operations: []Operation{Create, Update},
 		Validate: func(ctx context.Context, a *Attributes) error {
 			m := q.meterOf(a)
-			if m == nil || !m.counts(a) {
+			if m == nil || !m.counts(a) || a.charged {
 				return nil
 			}
 			all, err := q.of(ctx, a.Namespace)
@@ -63,7 +64,9 @@ func resourceQuota(h Host) (Plugin, error) {
 			if err != nil || a.DryRun || isFree(charges) {
 				return err
 			}
-			return ledger.charge(ctx, w)
+			err = ledger.charge(ctx, w)
+			a.charged = err == nil && a.Operation == Create
+			return err
 		},
 	}, nil
 }

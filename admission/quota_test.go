@@ -264,6 +264,21 @@ func TestADryRunIsJudgedAndNotCharged(t *testing.T) {
 	}
 }
 
+// A generated name may be taken: the create is validated again under another one, with the last room already its own.
+func TestAnotherTryOfACreateIsNotChargedAgain(t *testing.T) {
+	s := newPantry(quotaOf("q", "pods=1", "pods=0"))
+	p, _ := resourceQuota(s.host())
+	a := writeOf("pods", "", podWith("", ""), nil)
+	for try := range 3 {
+		if err := p.Validate(t.Context(), a); err != nil || s.writes.Load() != 1 {
+			t.Errorf("try %d: %v after %d writes", try, err, s.writes.Load())
+		}
+	}
+	if err := p.Validate(t.Context(), writeOf("pods", "", podWith("", ""), nil)); !apierrors.IsForbidden(err) {
+		t.Errorf("another pod: %v", err)
+	}
+}
+
 func TestWhatIsLimitedNeedsAQuota(t *testing.T) {
 	const file = `apiVersion: apiserver.config.k8s.io/v1
 kind: ResourceQuotaConfiguration
