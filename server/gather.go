@@ -17,7 +17,7 @@ type gather struct {
 }
 
 func newGather(l net.Listener) gather {
-	return gather{l, &sync.Pool{New: func() any { return new([]byte) }}}
+	return gather{l, &sync.Pool{New: func() any { b := make([]byte, 0, gatherLimit); return &b }}}
 }
 
 func (l gather) Accept() (net.Conn, error) {
@@ -33,7 +33,7 @@ func (l gather) Accept() (net.Conn, error) {
 
 const (
 	// gatherLimit is how many bytes wait at most while others are on their way. Who writes more waits too.
-	gatherLimit = 256 << 10
+	gatherLimit = 64 << 10
 	// gatherPatience is how long bytes that were taken are still tried to be sent when the connection is being closed.
 	gatherPatience = 5 * time.Second
 )

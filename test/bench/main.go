@@ -48,12 +48,12 @@ type sizes struct {
 }
 
 func main() {
-	s := sizes{reads: 4, listers: 4, churn: 20, informers: 10, rounds: 3, settle: 5}
+	s := sizes{reads: 4, listers: 4, churn: 20, informers: 10, rounds: 10, settle: 5}
 	flag.IntVar(&s.pods, "pods", 5000, "pods of the load")
 	flag.IntVar(&s.writers, "writers", 32, "concurrent clients that read and write single objects")
 	flag.IntVar(&s.lists, "lists", 20, "lists of each kind")
 	flag.IntVar(&s.watchers, "watchers", 200, "watches that the events of the load go to")
-	flag.IntVar(&s.updates, "updates", 500, "events that go to each of these watches")
+	flag.IntVar(&s.updates, "updates", 2000, "events that go to each of these watches")
 	flag.IntVar(&s.idleWatches, "idle-watches", 500, "watches whose memory is measured")
 	flag.IntVar(&s.bindings, "bindings", 10000, "role bindings under which decisions are measured")
 	flag.IntVar(&s.restart, "restart-pods", 50000, "pods in the store at the start after kill -9; 0 leaves it out")
