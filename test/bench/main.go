@@ -21,15 +21,15 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/knarr-dev/knarr/test/upstream"
 )
 
 // sizes are how much load there is.
@@ -72,7 +72,7 @@ func main() {
 }
 
 func run(ctx context.Context, s sizes, only []string, chosen string) error {
-	top, err := repository()
+	top, err := upstream.Repository()
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func run(ctx context.Context, s sizes, only []string, chosen string) error {
 	}
 	var reference, knarr results
 	if slices.Contains(only, "reference") {
-		if err := buildReference(ctx, top); err != nil {
+		if err := upstream.Build(ctx, top); err != nil {
 			return err
 		}
 		reference = results{}
@@ -130,30 +130,4 @@ func confine(processors int) {
 		err = errors.Join(unix.SchedSetaffinity(0, &set), syscall.Exec(self, os.Args, os.Environ()))
 	}
 	slog.Warn("not confined to two processors", "err", err)
-}
-
-// repository is the top of the repository that the program runs in.
-func repository() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "test", "reference", "go.mod")); err == nil {
-			return dir, nil
-		}
-	}
-	return "", errors.New("run it inside the repository: make bench")
-}
-
-// buildReference builds upstream's programs from their Go module.
-func buildReference(ctx context.Context, top string) error {
-	fmt.Fprintln(os.Stderr, "building the reference (minutes, the first time)")
-	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(top, "bin")+"/",
-		"-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3", "k8s.io/kubernetes/cmd/kube-apiserver",
-		"k8s.io/kubernetes/cmd/kube-controller-manager", "k8s.io/kubernetes/cmd/kube-scheduler")
-	build.Dir = filepath.Join(top, "test", "reference")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	return build.Run()
 }

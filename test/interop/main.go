@@ -8,18 +8,17 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/knarr-dev/knarr/test/upstream"
 )
 
 // cast is who plays which part.
@@ -50,11 +49,11 @@ func main() {
 }
 
 func run(ctx context.Context, only string) error {
-	top, err := repository()
+	top, err := upstream.Repository()
 	if err != nil {
 		return err
 	}
-	if err := buildUpstream(ctx, top); err != nil {
+	if err := upstream.Build(ctx, top); err != nil {
 		return err
 	}
 	var errs []error
@@ -106,29 +105,4 @@ func play(ctx context.Context, top string, c cast) (err error) {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// repository is the top of the repository that the program runs in.
-func repository() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "test", "reference", "go.mod")); err == nil {
-			return dir, nil
-		}
-	}
-	return "", errors.New("run it inside the repository: make interop")
-}
-
-func buildUpstream(ctx context.Context, top string) error {
-	fmt.Fprintln(os.Stderr, "building kube-apiserver, kube-controller-manager and kube-scheduler (minutes, the first time)")
-	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(top, "bin")+"/",
-		"-ldflags", "-s -w -X k8s.io/component-base/version.gitVersion=v1.36.3", "k8s.io/kubernetes/cmd/kube-apiserver",
-		"k8s.io/kubernetes/cmd/kube-controller-manager", "k8s.io/kubernetes/cmd/kube-scheduler")
-	build.Dir = filepath.Join(top, "test", "reference")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+cmp.Or(os.Getenv("GOFLAGS"), "-p=2"))
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	return build.Run()
 }
