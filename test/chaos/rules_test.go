@@ -87,68 +87,59 @@ func TestPodsLeftBehindAreInherited(t *testing.T) {
 	w.judged(o, j)
 }
 
-// TestSuccessesCountThoughPodsAreTooMany wants fewer pods of a Job at a time when they have succeeded, and the controller has not
-// heard of that: it takes them for running ones, of which some have to go.
+// TestSuccessesCountThoughPodsAreTooMany wants fewer pods of a Job at a time while those that are too many cannot go: they run to
+// their end, and count.
 func TestSuccessesCountThoughPodsAreTooMany(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	o, j := w.observed(), newJudge()
-	controllers := w.addControllers()
-	w.addScheduler().start()
-	w.addNode(1, 10).start()
-	controllers.start()
-	x := &workload{resource: "jobs", name: "count", make: func(name string) runtime.Object {
-		made := job(batchv1.NonIndexedCompletion)(name).(*batchv1.Job)
-		made.Spec.Parallelism, made.Spec.Completions = ptr.To[int32](4), ptr.To[int32](4)
-		return made
-	}}
-	w.create(x)
-	w.await(o, "pods run", func(s state) bool { return len(podsIn(s)) == 4 && running(podsIn(s)) == 4 })
-	w.await(o, "the Job knows them", func(s state) bool { return of[*batchv1.Job](s)[0].Status.Active == 4 })
-	controllers.wire.suffer(ills{late: 2 * time.Second, of: "pods"})
-	w.await(o, "pods succeed", func(s state) bool { return running(podsIn(s)) == 0 })
-	w.patch(x, `{"spec":{"parallelism":1}}`)
-	w.await(o, "the Job ends", func(s state) bool {
-		_, over := ended(of[*batchv1.Job](s)[0])
-		return over
-	})
-	w.judged(o, j)
-	o.look(func(s state) {
-		if status := of[*batchv1.Job](s)[0].Status; status.Succeeded != 4 || status.Failed != 0 || len(podsIn(s)) != 4 {
-			t.Errorf("%d pods, %+v", len(podsIn(s)), status)
-		}
-	})
+	none := func(s state) bool { return running(podsIn(s)) == 0 }
+	for rule, c := range map[string]struct {
+		life  string // of a pod, if the workload's own does not do
+		known func(batchv1.JobStatus) bool
+		ills  ills
+		first func(state) bool // what is so before fewer are wanted
+	}{
+		"they have succeeded, and the controller takes them for running": {ills: ills{late: 2 * time.Second, of: "pods"}, first: none,
+			known: func(s batchv1.JobStatus) bool { return s.Active == 4 }},
+		"none can be deleted": {life: "2s", ills: ills{deny: http.MethodDelete}, first: func(state) bool { return true },
+			known: func(s batchv1.JobStatus) bool { return s.Ready != nil }},
+	} {
+		t.Run(rule, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			o, j := w.observed(), newJudge()
+			controllers := w.addControllers()
+			w.addScheduler().start()
+			w.addNode(1, 10).start()
+			controllers.start()
+			x := &workload{resource: "jobs", name: "count", make: func(name string) runtime.Object { return fourAtATime(name, c.life) }}
+			w.create(x)
+			w.await(o, "pods run", func(s state) bool { return len(podsIn(s)) == 4 && running(podsIn(s)) == 4 })
+			w.await(o, "the Job knows them", func(s state) bool { return c.known(of[*batchv1.Job](s)[0].Status) })
+			controllers.wire.suffer(c.ills)
+			w.await(o, "fewer are wanted", c.first)
+			w.patch(x, `{"spec":{"parallelism":1}}`)
+			w.await(o, "the Job ends", func(s state) bool {
+				_, over := ended(of[*batchv1.Job](s)[0])
+				return over
+			})
+			w.judged(o, j)
+			o.look(func(s state) {
+				if status := of[*batchv1.Job](s)[0].Status; status.Succeeded != 4 || status.Failed != 0 || len(podsIn(s)) != 4 {
+					t.Errorf("%d pods, %+v", len(podsIn(s)), status)
+				}
+			})
+		})
+	}
 }
 
-// TestSuccessesCountThoughPodsCannotBeDeleted wants fewer pods of a Job while none can be deleted: they run to their end, and count.
-func TestSuccessesCountThoughPodsCannotBeDeleted(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	o, j := w.observed(), newJudge()
-	controllers := w.addControllers()
-	w.addScheduler().start()
-	w.addNode(1, 10).start()
-	controllers.start()
-	x := &workload{resource: "jobs", name: "count", make: func(name string) runtime.Object {
-		made := job(batchv1.NonIndexedCompletion)(name).(*batchv1.Job)
-		made.Spec.Parallelism, made.Spec.Completions = ptr.To[int32](4), ptr.To[int32](4)
-		made.Spec.Template.Annotations["simulated.knarr.dev/exit-after"] = "2s"
-		return made
-	}}
-	w.create(x)
-	w.await(o, "pods run", func(s state) bool { return running(podsIn(s)) == 4 && of[*batchv1.Job](s)[0].Status.Ready != nil })
-	controllers.wire.suffer(ills{deny: http.MethodDelete})
-	w.patch(x, `{"spec":{"parallelism":1}}`)
-	w.await(o, "the Job ends", func(s state) bool {
-		_, over := ended(of[*batchv1.Job](s)[0])
-		return over
-	})
-	w.judged(o, j)
-	o.look(func(s state) {
-		if status := of[*batchv1.Job](s)[0].Status; status.Succeeded != 4 || status.Failed != 0 || len(podsIn(s)) != 4 {
-			t.Errorf("%d pods, %+v", len(podsIn(s)), status)
-		}
-	})
+// fourAtATime is a Job of four pods, which live as long as the workload's own if nothing else is said.
+func fourAtATime(name, life string) *batchv1.Job {
+	made := job(batchv1.NonIndexedCompletion)(name).(*batchv1.Job)
+	made.Spec.Parallelism, made.Spec.Completions = ptr.To[int32](4), ptr.To[int32](4)
+	if life != "" {
+		made.Spec.Template.Annotations["simulated.knarr.dev/exit-after"] = life
+	}
+	return made
 }
 
 func running(pods []*corev1.Pod) (n int) {
