@@ -79,6 +79,16 @@ func mayInherit(s *Source, owner metav1.Object, kind string, selector labels.Sel
 	})
 }
 
+// selecting are those of the owners whose selectors select an object.
+func selecting[Owner metav1.Object](o metav1.Object, owners []Owner, selector func(Owner) *metav1.LabelSelector) (keys []Key) {
+	for _, owner := range owners {
+		if selectorMatches(selector(owner), o) {
+			keys = append(keys, KeyOf(owner))
+		}
+	}
+	return keys
+}
+
 // selectorMatches reports whether a selector selects an object. One that is empty or broken selects nothing.
 func selectorMatches(s *metav1.LabelSelector, o metav1.Object) bool {
 	selector, err := metav1.LabelSelectorAsSelector(s)

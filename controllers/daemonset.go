@@ -86,14 +86,9 @@ func (x *daemonSets) touched(old, now metav1.Object) []Key {
 
 // setsOf are the DaemonSets that a change of a pod or a revision concerns.
 func (x *daemonSets) setsOf(old, now metav1.Object) []Key {
-	return ownersOrMatching("DaemonSet", old, now, func(o metav1.Object) (keys []Key) {
+	return ownersOrMatching("DaemonSet", old, now, func(o metav1.Object) []Key {
 		sets, _ := x.lister.DaemonSets(o.GetNamespace()).List(labels.Everything()) // a cache does not fail
-		for _, ds := range sets {
-			if selectorMatches(ds.Spec.Selector, o) {
-				keys = append(keys, KeyOf(ds))
-			}
-		}
-		return keys
+		return selecting(o, sets, func(ds *appsv1.DaemonSet) *metav1.LabelSelector { return ds.Spec.Selector })
 	})
 }
 

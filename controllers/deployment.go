@@ -59,14 +59,9 @@ func (x *deployments) ofSet(old, now metav1.Object) []Key {
 	return ownersOrMatching("Deployment", old, now, x.matching)
 }
 
-func (x *deployments) matching(set metav1.Object) (keys []Key) {
+func (x *deployments) matching(set metav1.Object) []Key {
 	all, _ := x.lister.Deployments(set.GetNamespace()).List(labels.Everything()) // a cache does not fail
-	for _, d := range all {
-		if selectorMatches(d.Spec.Selector, set) {
-			keys = append(keys, KeyOf(d))
-		}
-	}
-	return keys
+	return selecting(set, all, func(d *appsv1.Deployment) *metav1.LabelSelector { return d.Spec.Selector })
 }
 
 // ofPod is the deployment that may have waited for a pod to be gone before it makes new ones.

@@ -68,14 +68,9 @@ func (x *jobs) jobsOf(old, now metav1.Object) []Key {
 	return ownersOrMatching("Job", old, now, x.matching)
 }
 
-func (x *jobs) matching(pod metav1.Object) (keys []Key) {
+func (x *jobs) matching(pod metav1.Object) []Key {
 	all, _ := x.lister.Jobs(pod.GetNamespace()).List(labels.Everything()) // a cache does not fail
-	for _, j := range all {
-		if selectorMatches(j.Spec.Selector, pod) {
-			keys = append(keys, KeyOf(j))
-		}
-	}
-	return keys
+	return selecting(pod, all, func(j *batchv1.Job) *metav1.LabelSelector { return j.Spec.Selector })
 }
 
 // managedElsewhere reports that another controller takes care of a Job.

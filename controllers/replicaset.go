@@ -78,13 +78,8 @@ func (x *replicaSets) ofPod(old, now metav1.Object) []Key {
 	return ownersOrMatching(x.Kind, old, now, x.matching)
 }
 
-func (x *replicaSets) matching(pod metav1.Object) (keys []Key) {
-	for _, o := range x.source.all(pod.GetNamespace()) {
-		if selectorMatches(x.view(o).Spec.Selector, pod) {
-			keys = append(keys, KeyOf(o))
-		}
-	}
-	return keys
+func (x *replicaSets) matching(pod metav1.Object) []Key {
+	return selecting(pod, x.source.all(pod.GetNamespace()), func(o metav1.Object) *metav1.LabelSelector { return x.view(o).Spec.Selector })
 }
 
 func (x *replicaSets) reconcile(ctx context.Context, t *Turn) error {

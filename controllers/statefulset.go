@@ -42,14 +42,9 @@ func newStatefulSets(c *Config) Loop {
 
 // setsOf are the StatefulSets that a change of a pod concerns.
 func (x *statefulSets) setsOf(old, now metav1.Object) []Key {
-	return ownersOrMatching("StatefulSet", old, now, func(pod metav1.Object) (keys []Key) {
+	return ownersOrMatching("StatefulSet", old, now, func(pod metav1.Object) []Key {
 		sets, _ := x.lister.StatefulSets(pod.GetNamespace()).List(labels.Everything()) // a cache does not fail
-		for _, set := range sets {
-			if selectorMatches(set.Spec.Selector, pod) {
-				keys = append(keys, KeyOf(set))
-			}
-		}
-		return keys
+		return selecting(pod, sets, func(set *appsv1.StatefulSet) *metav1.LabelSelector { return set.Spec.Selector })
 	})
 }
 
