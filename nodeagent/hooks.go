@@ -6,6 +6,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/knarr-dev/knarr/nodeagent/shell"
 )
 
 // HookKind is when a lifecycle hook is run.
@@ -29,7 +31,7 @@ const leastGrace = 2
 // hook runs a hook, and returns why it failed, as people are told who may see the pod.
 func (a *Agent) hook(ctx context.Context, pod *corev1.Pod, c *corev1.Container, id string, kind HookKind, h *corev1.LifecycleHandler) error {
 	if h.Sleep != nil {
-		if err := pass(ctx, a.Clock, time.Duration(h.Sleep.Seconds)*time.Second); err != nil {
+		if err := shell.Pass(ctx, a.Clock, time.Duration(h.Sleep.Seconds)*time.Second); err != nil {
 			return fmt.Errorf("Sleep lifecycle hook (%d) for Container %q in Pod %q failed - error: container terminated before sleep hook finished", h.Sleep.Seconds, c.Name, podLabel(pod))
 		}
 		return nil

@@ -9,7 +9,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
-	"k8s.io/utils/clock"
+
+	"github.com/knarr-dev/knarr/nodeagent/shell"
 )
 
 // CreateContainer makes a container that does what its script says once it is started.
@@ -51,7 +52,7 @@ func (s *Simulated) StartContainer(ctx context.Context, id string) error {
 	if c.script.fail == "start" {
 		return refusedBy(s.sayings(c), "container %s cannot be started", c.status.Metadata.Name)
 	}
-	if err := pass(ctx, s.clock, c.script.startAfter); err != nil {
+	if err := shell.Pass(ctx, s.clock, c.script.startAfter); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -197,29 +198,13 @@ func (s *Simulated) Hook(ctx context.Context, _ *corev1.Pod, container, id strin
 	if kind == PreStop {
 		after, fails = c.script.preStopAfter, "pre-stop"
 	}
-	if err := pass(ctx, s.clock, after); err != nil {
+	if err := shell.Pass(ctx, s.clock, after); err != nil {
 		return "", err
 	}
 	if c.script.fail == fails {
 		return "", refusedBy(s.sayings(c), "the hook of container %s fails", container)
 	}
 	return "", nil
-}
-
-// pass waits for a while.
-func pass(ctx context.Context, c clock.WithDelayedExecution, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	done := make(chan struct{})
-	timer := c.AfterFunc(d, func() { close(done) })
-	defer timer.Stop()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // UpdateContainerResources changes nothing: a container that runs nothing uses nothing.

@@ -150,7 +150,7 @@ func (s *Simulated) ExecInContainer(ctx context.Context, name, uid, container st
 	}
 	now := time.Duration(0)
 	for _, e := range append(does.log, entry{after: does.exitAfter}) {
-		if err := pass(ctx, s.clock, e.after-now); err != nil {
+		if err := shell.Pass(ctx, s.clock, e.after-now); err != nil {
 			return err
 		}
 		if now = e.after; e.text != "" && out != nil {

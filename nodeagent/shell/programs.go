@@ -229,7 +229,7 @@ func sleep(ctx context.Context, c *Command, x *call) int {
 		}
 		whole += d
 	}
-	if pass(ctx, c.Clock, whole) != nil {
+	if Pass(ctx, c.Clock, whole) != nil {
 		return killed
 	}
 	return 0

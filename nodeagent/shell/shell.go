@@ -191,7 +191,7 @@ func (b *budget) wait(ctx context.Context, c clock.WithDelayedExecution) error {
 		return ctx.Err()
 	}
 	b.left.Store(busyCalls)
-	return pass(ctx, c, busyPause)
+	return Pass(ctx, c, busyPause)
 }
 
 // plainTest is a call of test with tests of rights as tests of presence.
@@ -253,8 +253,11 @@ func within(dir, name string) string {
 	return path.Clean(name)
 }
 
-// pass waits for a while.
-func pass(ctx context.Context, c clock.WithDelayedExecution, d time.Duration) error {
+// Pass waits for a while; it returns the context's error if that ends first.
+func Pass(ctx context.Context, c clock.WithDelayedExecution, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
 	done := make(chan struct{})
 	timer := c.AfterFunc(d, func() { close(done) })
 	defer timer.Stop()
