@@ -177,19 +177,36 @@ func (c *Config) Validate() error {
 
 // serviceRanges are the ranges of Services' addresses: one, or one a family.
 func (c *Config) serviceRanges() ([]netip.Prefix, error) {
-	var ranges []netip.Prefix
-	for text := range strings.SplitSeq(c.ServiceClusterIPRange, ",") {
-		r, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err != nil {
-			return nil, fmt.Errorf("--service-cluster-ip-range: %q is no CIDR such as 10.0.0.0/16", text)
-		}
+	const flag = "--service-cluster-ip-range"
+	ranges, err := ParseRanges(flag, c.ServiceClusterIPRange)
+	if err != nil {
+		return nil, err
+	}
+	if len(ranges) == 0 {
+		return nil, errors.New(flag + " is empty: Services need addresses")
+	}
+	for _, r := range ranges {
 		if free := r.Addr().BitLen() - r.Bits(); free < 3 {
-			return nil, fmt.Errorf("--service-cluster-ip-range: %s has fewer than 8 addresses", r)
+			return nil, fmt.Errorf("%s: %s has fewer than 8 addresses", flag, r)
+		}
+	}
+	return ranges, nil
+}
+
+// ParseRanges reads what a flag says of addresses: one range, or one a family, separated by a comma. An empty text is none.
+func ParseRanges(flag, text string) (ranges []netip.Prefix, err error) {
+	if text == "" {
+		return nil, nil
+	}
+	for one := range strings.SplitSeq(text, ",") {
+		r, err := netip.ParsePrefix(strings.TrimSpace(one))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %q is no CIDR such as 10.0.0.0/16", flag, one)
 		}
 		ranges = append(ranges, r.Masked())
 	}
 	if len(ranges) > 2 || len(ranges) == 2 && ranges[0].Addr().Is4() == ranges[1].Addr().Is4() {
-		return nil, fmt.Errorf("--service-cluster-ip-range: %s: give one range, or one of IPv4 and one of IPv6", c.ServiceClusterIPRange)
+		return nil, fmt.Errorf("%s: %s: give one range, or one of IPv4 and one of IPv6", flag, text)
 	}
 	return ranges, nil
 }

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/knarr-dev/knarr/auth"
 	"github.com/knarr-dev/knarr/controllers"
+	"github.com/knarr-dev/knarr/server"
 )
 
 // controllersOptions are what the controllers can be told, in `knarr up` too. The flags are upstream's.
@@ -187,25 +187,7 @@ func (o *controllersOptions) allocate(c *controllers.Config) (err error) {
 
 // clusterCIDRs are the ranges of pods' addresses: none, one, or one a family.
 func (o *controllersOptions) clusterCIDRs() ([]netip.Prefix, error) {
-	return rangesOf("--cluster-cidr", o.ClusterCIDR)
-}
-
-// rangesOf reads one range, or one a family; an empty text is none.
-func rangesOf(flag, text string) (ranges []netip.Prefix, err error) {
-	for one := range strings.SplitSeq(text, ",") {
-		if one == "" {
-			continue
-		}
-		p, err := netip.ParsePrefix(strings.TrimSpace(one))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %q is no CIDR such as 10.244.0.0/16", flag, one)
-		}
-		ranges = append(ranges, p.Masked())
-	}
-	if len(ranges) > 2 || len(ranges) == 2 && ranges[0].Addr().Is4() == ranges[1].Addr().Is4() {
-		return nil, fmt.Errorf("%s: %s: give one range, or one of IPv4 and one of IPv6", flag, text)
-	}
-	return ranges, nil
+	return server.ParseRanges("--cluster-cidr", o.ClusterCIDR)
 }
 
 // controllersFiles are what controllers in a process of their own read.
@@ -242,7 +224,7 @@ func (f *controllersFiles) read(trusted []byte) (g given, err error) {
 		return g, fmt.Errorf("--cluster-signing-cert-file and --cluster-signing-key-file belong together")
 	}
 	g = given{SigningCertFile: f.SigningCert, SigningKeyFile: f.SigningKey, RootCA: trusted}
-	if g.ServiceRanges, err = rangesOf("--service-cluster-ip-range", f.ServiceCIDR); err != nil {
+	if g.ServiceRanges, err = server.ParseRanges("--service-cluster-ip-range", f.ServiceCIDR); err != nil {
 		return g, err
 	}
 	if f.RootCA != "" {

@@ -171,7 +171,7 @@ func (s *stack) end() {
 // stations makes the parts ready that stand for leases, with their ports open.
 func (o *upOptions) stations(s *server.Server, config *server.Config, log *slog.Logger) ([]*station, error) {
 	parts, ports := o.parts()
-	services, err := rangesOf("--service-cluster-ip-range", config.ServiceClusterIPRange)
+	services, err := server.ParseRanges("--service-cluster-ip-range", config.ServiceClusterIPRange)
 	if err != nil {
 		return nil, err
 	}
