@@ -114,6 +114,9 @@ func (c *Cluster) Stop() { c.end(syscall.SIGTERM) }
 func (c *Cluster) Kill() { c.end(syscall.SIGKILL) }
 
 func (c *Cluster) end(signal syscall.Signal) {
+	if c.process == nil {
+		return // it did not get so far
+	}
 	c.process.Process.Signal(signal) // an ended process takes none
 	select {
 	case <-c.ended:
