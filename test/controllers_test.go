@@ -28,6 +28,7 @@ import (
 
 	"github.com/knarr-dev/knarr/controllers"
 	"github.com/knarr-dev/knarr/test/cluster"
+	"github.com/knarr-dev/knarr/test/parts"
 )
 
 // runControllers runs controllers over a transport that the test has its hands in.
@@ -74,49 +75,20 @@ func lateWatches(delay time.Duration) func(http.RoundTripper) http.RoundTripper 
 		return roundTrips(func(r *http.Request) (*http.Response, error) {
 			answer, err := next.RoundTrip(r)
 			if err == nil && r.URL.Query().Get("watch") == "true" {
-				answer.Body = lateBody(answer.Body, delay)
+				late := parts.Late(answer.Body, func(at time.Time) bool {
+					<-time.After(time.Until(at.Add(delay)))
+					return true
+				}, func() {})
+				answer.Body = lateBody{late, answer.Body}
 			}
 			return answer, err
 		})
 	}
 }
 
-type lateReader struct {
+type lateBody struct {
 	io.Reader
 	io.Closer
-}
-
-// lateBody hands on each piece of a body some time after it came.
-func lateBody(body io.ReadCloser, delay time.Duration) io.ReadCloser {
-	type piece struct {
-		at   time.Time
-		data []byte
-	}
-	pieces := make(chan piece, 10_000)
-	out, in := io.Pipe()
-	go func() {
-		defer close(pieces)
-		for {
-			buf := make([]byte, 64<<10)
-			n, err := body.Read(buf)
-			if n > 0 {
-				pieces <- piece{time.Now(), buf[:n]}
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	go func() {
-		for p := range pieces {
-			<-time.After(time.Until(p.at.Add(delay)))
-			if _, err := in.Write(p.data); err != nil {
-				body.Close()
-			}
-		}
-		in.Close()
-	}()
-	return lateReader{out, body}
 }
 
 // lostAnswers lets writes happen and then says, now and then, that the connection broke.

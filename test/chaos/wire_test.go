@@ -9,6 +9,8 @@ import (
 	"path"
 	"sync"
 	"time"
+
+	"github.com/knarr-dev/knarr/test/parts"
 )
 
 // wire is the way from one part to the API server. What is wrong with it may change at any time.
@@ -145,48 +147,18 @@ type lateBody struct {
 }
 
 func (w *wire) delay(body io.ReadCloser, resource string) io.ReadCloser {
-	type piece struct {
-		at   time.Time
-		data []byte
-	}
-	out, in := io.Pipe()
-	b := &lateBody{PipeReader: out, body: body, resource: resource, done: make(chan struct{})}
+	b := &lateBody{body: body, resource: resource, done: make(chan struct{})}
 	w.mu.Lock()
+	defer w.mu.Unlock()
+	b.PipeReader = parts.Late(body, func(at time.Time) bool { return w.hold(b, at) }, func() {
+		w.mu.Lock()
+		delete(w.watches, b)
+		w.mu.Unlock()
+	})
 	w.watches[b] = true
 	if w.ills.cut {
 		b.breakOff()
 	}
-	w.mu.Unlock()
-	pieces := make(chan piece, 100_000)
-	go func() {
-		defer close(pieces)
-		for {
-			buf := make([]byte, 32<<10)
-			n, err := body.Read(buf)
-			if n > 0 {
-				pieces <- piece{time.Now(), buf[:n]}
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	go func() {
-		defer in.Close()
-		defer func() {
-			w.mu.Lock()
-			delete(w.watches, b)
-			w.mu.Unlock()
-		}()
-		for p := range pieces {
-			if !w.hold(b, p.at) {
-				return
-			}
-			if _, err := in.Write(p.data); err != nil {
-				return
-			}
-		}
-	}()
 	return b
 }
 
