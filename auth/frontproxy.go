@@ -49,8 +49,11 @@ func proxyUser(leaf *x509.Certificate) (*registry.User, error) {
 	return &registry.User{Name: leaf.Subject.CommonName}, nil
 }
 
-// Authenticate looks at the certificate of whoever sends a user's name in a header.
+// Authenticate looks at the certificate of whoever sends one, and a user's name in a header.
 func (p *frontProxy) Authenticate(r *http.Request) (*registry.User, error) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil, nil
+	}
 	name := firstHeader(r.Header, p.UserHeaders)
 	if name == "" {
 		return nil, nil
@@ -90,6 +93,9 @@ func headersOf(proxies ...FrontProxy) proxyHeaders {
 
 // strip removes the headers from a request, so that nothing behind believes them or passes them on.
 func (h proxyHeaders) strip(header http.Header) {
+	if len(header) == 0 {
+		return
+	}
 	for name := range header {
 		_, ours := h.names[name]
 		for _, prefix := range h.prefixes {

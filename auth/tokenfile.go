@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/subtle"
 	"encoding/csv"
 	"fmt"
 	"hash/maphash"
@@ -13,15 +12,15 @@ import (
 	"github.com/knarr-dev/knarr/registry"
 )
 
-// TokenFile knows the tokens of a file that was read at start. They are found by a hash whose seed nobody knows, and
-// compared in constant time: how long a look-up takes tells nothing of them.
+// TokenFile knows the tokens of a file that was read at start. They are found by a hash whose seed nobody knows, and only
+// one of the same hash is compared: how long a look-up takes tells nothing of them.
 type TokenFile struct {
 	seed  maphash.Seed
 	known map[uint64][]tokenOwner
 }
 
 type tokenOwner struct {
-	token []byte
+	token string
 	user  *registry.User
 }
 
@@ -67,19 +66,19 @@ func ReadTokenFile(path string, log *slog.Logger) (*TokenFile, error) {
 func (t *TokenFile) put(token string, user *registry.User) (replaced bool) {
 	hash := maphash.String(t.seed, token)
 	for i, one := range t.known[hash] {
-		if string(one.token) == token {
+		if one.token == token {
 			t.known[hash][i].user = user
 			return true
 		}
 	}
-	t.known[hash] = append(t.known[hash], tokenOwner{[]byte(token), user})
+	t.known[hash] = append(t.known[hash], tokenOwner{token, user})
 	return false
 }
 
 // AuthenticateToken looks the token up.
 func (t *TokenFile) AuthenticateToken(_ context.Context, token string, _ []string) (*registry.User, []string, error) {
 	for _, one := range t.known[maphash.String(t.seed, token)] {
-		if subtle.ConstantTimeCompare(one.token, []byte(token)) == 1 {
+		if one.token == token {
 			return one.user, nil, nil
 		}
 	}
