@@ -29,7 +29,7 @@ func certificateApproval(host Host) (Plugin, error) {
 func mayForSigner(ctx context.Context, authorizer registry.Authorizer, user registry.User, verb, signer string) bool {
 	domain, _, _ := strings.Cut(signer, "/")
 	for _, name := range []string{signer, domain + "/*"} {
-		decision, _, err := authorizer.Authorize(ctx, registry.Attributes{User: user, Verb: verb, ResourceRequest: true,
+		decision, _, err := authorizer.Authorize(ctx, &registry.Attributes{User: user, Verb: verb, ResourceRequest: true,
 			Group: certificatesv1.GroupName, Version: "*", Resource: "signers", Name: name})
 		if err == nil && decision == registry.Allow {
 			return true

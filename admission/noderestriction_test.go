@@ -49,7 +49,7 @@ func (s shelf) Follow(context.Context, string, string, func(old, now registry.Ob
 // allowing allows what it names, as VERB GROUP/RESOURCE[/SUB] [NAMESPACE/]NAME, and nothing else.
 type allowing []string
 
-func (l allowing) Authorize(_ context.Context, a registry.Attributes) (registry.Decision, string, error) {
+func (l allowing) Authorize(_ context.Context, a *registry.Attributes) (registry.Decision, string, error) {
 	text := a.Verb + " " + a.Group + "/" + a.Resource
 	if a.Subresource != "" {
 		text += "/" + a.Subresource

@@ -64,7 +64,7 @@ func (r restriction) admitAudience(ctx context.Context, a *Attributes, pod *core
 	if wanted {
 		return nil
 	}
-	decision, _, err := r.authorizer.Authorize(ctx, registry.Attributes{User: a.User, Verb: "request-serviceaccounts-token-audience",
+	decision, _, err := r.authorizer.Authorize(ctx, &registry.Attributes{User: a.User, Verb: "request-serviceaccounts-token-audience",
 		ResourceRequest: true, Namespace: a.Namespace, Version: "v1", Resource: audience, Name: a.Name})
 	switch {
 	case decision == registry.Allow:

@@ -47,7 +47,7 @@ func ownersOf(o registry.Object) []metav1.OwnerReference {
 }
 
 func (o owners) mayDelete(ctx context.Context, a *Attributes) error {
-	decision, reason, err := o.authorizer.Authorize(ctx, registry.Attributes{User: a.User, Verb: "delete", ResourceRequest: true,
+	decision, reason, err := o.authorizer.Authorize(ctx, &registry.Attributes{User: a.User, Verb: "delete", ResourceRequest: true,
 		Namespace: a.Namespace, Group: a.Resource.Group, Version: a.Resource.Version, Resource: a.Resource.Resource, Subresource: a.Subresource, Name: a.Name})
 	if decision != registry.Allow {
 		return a.forbid("cannot set an ownerRef on a resource you can't delete: %v, %v", reason, err)
@@ -61,7 +61,7 @@ func (o owners) mayBlock(ctx context.Context, a *Attributes) error {
 		return nil
 	}
 	anything := registry.Attributes{User: a.User, Verb: "update", ResourceRequest: true, Group: "*", Version: "*", Resource: "*", Subresource: "finalizers", Name: "*"}
-	if decision, _, _ := o.authorizer.Authorize(ctx, anything); decision == registry.Allow {
+	if decision, _, _ := o.authorizer.Authorize(ctx, &anything); decision == registry.Allow {
 		return nil
 	}
 	for _, ref := range refs {
@@ -70,7 +70,7 @@ func (o owners) mayBlock(ctx context.Context, a *Attributes) error {
 			return a.forbid("cannot set blockOwnerDeletion in this case because cannot find RESTMapping for APIVersion %s Kind %s: %v", ref.APIVersion, ref.Kind, err)
 		}
 		for _, wish := range wishes {
-			if decision, reason, err := o.authorizer.Authorize(ctx, wish); decision != registry.Allow {
+			if decision, reason, err := o.authorizer.Authorize(ctx, &wish); decision != registry.Allow {
 				return a.forbid("cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: %v, %v", reason, err)
 			}
 		}

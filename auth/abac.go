@@ -122,9 +122,9 @@ func (p abacPolicy) forAuthenticated() abacPolicy {
 }
 
 // Authorize allows what one policy allows.
-func (policies ABAC) Authorize(_ context.Context, a registry.Attributes) (registry.Decision, string, error) {
+func (policies ABAC) Authorize(_ context.Context, a *registry.Attributes) (registry.Decision, string, error) {
 	for i := range policies {
-		if policies[i].allows(&a) {
+		if policies[i].allows(a) {
 			return registry.Allow, "", nil
 		}
 	}

@@ -34,11 +34,11 @@ func abacLine(spec string) string {
 func TestPoliciesAllow(t *testing.T) {
 	alice := registry.User{Name: "alice", Groups: []string{"devs", authenticatedGroup}}
 	nobody := registry.User{Name: anonymousUser, Groups: []string{unauthenticatedGroup}}
-	path := func(verb, path string) registry.Attributes { return registry.Attributes{Verb: verb, Path: path} }
+	path := func(verb, path string) *registry.Attributes { return &registry.Attributes{Verb: verb, Path: path} }
 	for name, c := range map[string]struct {
 		policy string
 		user   registry.User
-		asks   registry.Attributes
+		asks   *registry.Attributes
 		want   bool
 	}{
 		"a user in a namespace":                 {abacLine(`"user":"alice","namespace":"ns","resource":"pods","apiGroup":""`), alice, wish(t, alice, "delete /pods ns/p"), true},
@@ -114,10 +114,10 @@ func FuzzABAC(f *testing.F) {
 	f.Add(abacLine(`"user":"*","nonResourcePath":"*"`))
 	f.Add(`{"user":"alice","readonly":true}`)
 	f.Add(`{"apiVersion":[]}`)
-	anonymous := registry.Attributes{User: registry.User{Name: anonymousUser}, Verb: "get", Path: "/x"}
+	anonymous := &registry.Attributes{User: registry.User{Name: anonymousUser}, Verb: "get", Path: "/x"}
 	f.Fuzz(func(t *testing.T, line string) {
 		policy, _, err := parseABAC([]byte(line))
-		if err == nil && policy.allows(&anonymous) && policy.User != anonymousUser {
+		if err == nil && policy.allows(anonymous) && policy.User != anonymousUser {
 			t.Errorf("nobody in particular is allowed: %+v", policy)
 		}
 	})

@@ -58,7 +58,7 @@ func validateAuthorizers(c *apiserverv1.AuthorizationConfiguration) field.ErrorL
 type configuredAuthorizer struct{ *File[Authorizers] }
 
 // Authorize asks the chain.
-func (c configuredAuthorizer) Authorize(ctx context.Context, a registry.Attributes) (registry.Decision, string, error) {
+func (c configuredAuthorizer) Authorize(ctx context.Context, a *registry.Attributes) (registry.Decision, string, error) {
 	return c.Get().Authorize(ctx, a)
 }
 

@@ -168,7 +168,7 @@ func TestAWebhookOfTheOldVersionIsAskedForTheGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d, _, err := a.Authorize(t.Context(), registry.Attributes{User: registry.User{Name: "a", Groups: []string{"devs"}}, Verb: "get", Path: "/x"}); d != registry.Allow || err != nil {
+	if d, _, err := a.Authorize(t.Context(), &registry.Attributes{User: registry.User{Name: "a", Groups: []string{"devs"}}, Verb: "get", Path: "/x"}); d != registry.Allow || err != nil {
 		t.Fatal(d, err)
 	}
 	var got map[string]any
@@ -192,10 +192,10 @@ func TestConditionsDecideWhetherAWebhookIsAsked(t *testing.T) {
 	}
 	const inKubeSystem = "request.resourceAttributes.namespace == 'kube-system'"
 	pods := wish(t, registry.User{Name: "a"}, "get /pods kube-system/p")
-	path := registry.Attributes{User: registry.User{Name: "a"}, Verb: "get", Path: "/x"}
+	path := &registry.Attributes{User: registry.User{Name: "a"}, Verb: "get", Path: "/x"}
 	for name, c := range map[string]struct {
 		authorizer registry.Authorizer
-		request    registry.Attributes
+		request    *registry.Attributes
 		want       registry.Decision
 		asked      int
 		err        bool

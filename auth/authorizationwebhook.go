@@ -67,8 +67,8 @@ func newWebhookAuthorizer(c *apiserverv1.WebhookConfiguration) (*webhookAuthoriz
 }
 
 // Authorize asks the conditions, the memory, the service. What cannot be found out is decided as the configuration says.
-func (w *webhookAuthorizer) Authorize(ctx context.Context, a registry.Attributes) (registry.Decision, string, error) {
-	spec := accessReviewed(&a)
+func (w *webhookAuthorizer) Authorize(ctx context.Context, a *registry.Attributes) (registry.Decision, string, error) {
+	spec := accessReviewed(a)
 	matches, err := w.conditions.match(ctx, &spec)
 	if err != nil {
 		return w.onError, "", err
@@ -76,7 +76,7 @@ func (w *webhookAuthorizer) Authorize(ctx context.Context, a registry.Attributes
 	if !matches {
 		return registry.NoOpinion, "", nil
 	}
-	status, err := w.ask(ctx, &a, &spec)
+	status, err := w.ask(ctx, a, &spec)
 	switch {
 	case err != nil:
 		return w.onError, "", err

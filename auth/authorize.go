@@ -76,7 +76,7 @@ func (a Authorization) mode(ctx context.Context, name string) (registry.Authoriz
 type Authorizers []registry.Authorizer
 
 // Authorize returns the first decision, or no opinion and what all of them had to say.
-func (chain Authorizers) Authorize(ctx context.Context, a registry.Attributes) (registry.Decision, string, error) {
+func (chain Authorizers) Authorize(ctx context.Context, a *registry.Attributes) (registry.Decision, string, error) {
 	var reasons []string
 	var errs []error
 	for _, one := range chain {
@@ -139,7 +139,7 @@ func together(errs []error) error {
 type Masters struct{}
 
 // Authorize allows members of system:masters.
-func (Masters) Authorize(_ context.Context, a registry.Attributes) (registry.Decision, string, error) {
+func (Masters) Authorize(_ context.Context, a *registry.Attributes) (registry.Decision, string, error) {
 	if slices.Contains(a.User.Groups, mastersGroup) {
 		return registry.Allow, "", nil
 	}
@@ -150,7 +150,7 @@ func (Masters) Authorize(_ context.Context, a registry.Attributes) (registry.Dec
 type AlwaysAllow struct{}
 
 // Authorize allows everything.
-func (AlwaysAllow) Authorize(context.Context, registry.Attributes) (registry.Decision, string, error) {
+func (AlwaysAllow) Authorize(context.Context, *registry.Attributes) (registry.Decision, string, error) {
 	return registry.Allow, "", nil
 }
 
@@ -164,6 +164,6 @@ func (AlwaysAllow) Rules(context.Context, registry.User, string) ([]rbacv1.Polic
 type AlwaysDeny struct{}
 
 // Authorize allows nothing, and leaves it to others to allow something.
-func (AlwaysDeny) Authorize(context.Context, registry.Attributes) (registry.Decision, string, error) {
+func (AlwaysDeny) Authorize(context.Context, *registry.Attributes) (registry.Decision, string, error) {
 	return registry.NoOpinion, "Everything is forbidden.", nil
 }

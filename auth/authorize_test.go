@@ -25,15 +25,15 @@ func TestAuthorizationModes(t *testing.T) {
 	master := registry.User{Name: "root", Groups: []string{mastersGroup}}
 	alice := registry.User{Name: "alice", Groups: []string{authenticatedGroup}}
 	nobody := registry.User{Name: anonymousUser, Groups: []string{unauthenticatedGroup}}
-	path := func(u registry.User, verb, path string) registry.Attributes {
-		return registry.Attributes{User: u, Verb: verb, Path: path}
+	path := func(u registry.User, verb, path string) *registry.Attributes {
+		return &registry.Attributes{User: u, Verb: verb, Path: path}
 	}
-	resource := func(u registry.User, verb, group, name string) registry.Attributes {
-		return registry.Attributes{User: u, Verb: verb, ResourceRequest: true, Group: group, Resource: name}
+	resource := func(u registry.User, verb, group, name string) *registry.Attributes {
+		return &registry.Attributes{User: u, Verb: verb, ResourceRequest: true, Group: group, Resource: name}
 	}
 	for name, c := range map[string]struct {
 		modes []string
-		asks  registry.Attributes
+		asks  *registry.Attributes
 		want  registry.Decision
 	}{
 		"masters may do everything, whatever the modes": {[]string{"AlwaysDeny"}, resource(master, "delete", "", "nodes"), registry.Allow},

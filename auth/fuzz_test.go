@@ -14,7 +14,7 @@ import (
 // everything allows everything.
 type everything struct{}
 
-func (everything) Authorize(context.Context, registry.Attributes) (registry.Decision, string, error) {
+func (everything) Authorize(context.Context, *registry.Attributes) (registry.Decision, string, error) {
 	return registry.Allow, "", nil
 }
 
@@ -26,7 +26,7 @@ func FuzzHeadersOfUsers(f *testing.F) {
 	rules, proxy := NewImpersonation(everything{}), StandardHeaders()
 	f.Fuzz(func(t *testing.T, name, value, user string) {
 		header := http.Header{http.CanonicalHeaderKey(name): {value}, "Impersonate-User": {user}}
-		as, err := rules.As(t.Context(), header, registry.Attributes{User: registry.User{Name: "alice"}})
+		as, err := rules.As(t.Context(), header, &registry.Attributes{User: registry.User{Name: "alice"}})
 		if as != nil && (as.User.Name == "" || impersonates(header) && !strings.HasPrefix(http.CanonicalHeaderKey(name), "Impersonate-")) {
 			t.Errorf("%+v, left %v", as, header)
 		}

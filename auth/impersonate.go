@@ -62,7 +62,7 @@ func (r *Refusal) Error() string {
 // As returns whom the request's sender wants to and may act as, nil without error if nobody. request is what is asked
 // for. The error is a Refusal, or a Status where the headers make no sense. The headers are removed: nothing behind
 // this place shall depend on them.
-func (i *Impersonation) As(ctx context.Context, header http.Header, request registry.Attributes) (*Impersonated, error) {
+func (i *Impersonation) As(ctx context.Context, header http.Header, request *registry.Attributes) (*Impersonated, error) {
 	wanted, err := wantedUser(header)
 	if wanted == nil || err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (i *Impersonation) As(ctx context.Context, header http.Header, request regi
 		if mode.fits != nil && !mode.fits(request.User, *wanted) {
 			continue
 		}
-		user, err := mode.impersonate(ctx, i.authorizer, *wanted, request)
+		user, err := mode.impersonate(ctx, i.authorizer, *wanted, *request)
 		if err == nil {
 			i.remember(request.User.Name, index)
 			return &Impersonated{User: user, Constraint: mode.constraint()}, nil

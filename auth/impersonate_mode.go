@@ -116,7 +116,7 @@ func (m impersonationMode) allowed(ctx context.Context, by registry.Authorizer, 
 	if m.see != nil {
 		a = m.see(a)
 	}
-	decision, reason, err := by.Authorize(ctx, a)
+	decision, reason, err := by.Authorize(ctx, &a)
 	switch {
 	case decision == registry.Allow: // what could not be evaluated does not take that back
 		return nil

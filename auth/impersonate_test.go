@@ -20,7 +20,7 @@ type grants struct {
 	asked   []string
 }
 
-func (g *grants) Authorize(_ context.Context, a registry.Attributes) (registry.Decision, string, error) {
+func (g *grants) Authorize(_ context.Context, a *registry.Attributes) (registry.Decision, string, error) {
 	asked := fmt.Sprintf("%s %s/%s/%s %s/%s", a.Verb, a.Group, a.Resource, a.Subresource, a.Namespace, a.Name)
 	g.asked = append(g.asked, asked)
 	if slices.Contains(g.allowed, asked) {
@@ -96,7 +96,7 @@ func TestImpersonation(t *testing.T) {
 			if c.by.Name == "" {
 				c.by.Name = "alice"
 			}
-			request := registry.Attributes{User: c.by, Verb: "list", ResourceRequest: true, Resource: "pods", Namespace: "ns"}
+			request := &registry.Attributes{User: c.by, Verb: "list", ResourceRequest: true, Resource: "pods", Namespace: "ns"}
 			got, err := NewImpersonation(&grants{allowed: c.allowed}).As(t.Context(), c.header, request)
 			if d := cmp.Diff(c.want, got); d != "" {
 				t.Error(d)
@@ -122,7 +122,7 @@ func TestImpersonationTriesFirstWhatSucceededLast(t *testing.T) {
 	g := &grants{allowed: []string{"impersonate /users/ /zed"}}
 	rules := NewImpersonation(g)
 	as := func(user string) error {
-		_, err := rules.As(t.Context(), http.Header{"Impersonate-User": {user}}, registry.Attributes{User: registry.User{Name: "alice"}, Verb: "get", Path: "/x"})
+		_, err := rules.As(t.Context(), http.Header{"Impersonate-User": {user}}, &registry.Attributes{User: registry.User{Name: "alice"}, Verb: "get", Path: "/x"})
 		return err
 	}
 	if err := as("zed"); err != nil {
@@ -142,7 +142,7 @@ func TestImpersonationTriesFirstWhatSucceededLast(t *testing.T) {
 }
 
 func TestGroupsWithoutAUserAreABadRequest(t *testing.T) {
-	_, err := NewImpersonation(&grants{}).As(t.Context(), http.Header{"Impersonate-Group": {"g"}}, registry.Attributes{})
+	_, err := NewImpersonation(&grants{}).As(t.Context(), http.Header{"Impersonate-Group": {"g"}}, &registry.Attributes{})
 	want := `requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"g"}, Extra:map[string][]string(nil)} without impersonating a user name`
 	if !apierrors.IsBadRequest(err) || err.Error() != want {
 		t.Error(err)

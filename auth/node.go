@@ -76,7 +76,7 @@ func (n *Node) settle(ctx context.Context) {
 
 // Authorize decides for nodes and has no opinion of others. A node is refused nothing because a pod has been bound to it
 // this very moment.
-func (n *Node) Authorize(ctx context.Context, a registry.Attributes) (registry.Decision, string, error) {
+func (n *Node) Authorize(ctx context.Context, a *registry.Attributes) (registry.Decision, string, error) {
 	node, is := a.User.Node()
 	switch {
 	case !is:
@@ -85,10 +85,10 @@ func (n *Node) Authorize(ctx context.Context, a registry.Attributes) (registry.D
 		return registry.NoOpinion, fmt.Sprintf("unknown node for user %q", a.User.Name), nil
 	}
 	n.start(ctx)
-	allowed, reason := n.decide(node, &a)
+	allowed, reason := n.decide(node, a)
 	if !allowed && reason != "" {
 		n.settle(ctx)
-		allowed, reason = n.decide(node, &a)
+		allowed, reason = n.decide(node, a)
 	}
 	if !allowed {
 		return registry.NoOpinion, reason, nil

@@ -90,12 +90,12 @@ func cluster(t *testing.T) (followed, *Node) {
 }
 
 // wish is a request in one line: VERB GROUP/RESOURCE[/SUB] [NAMESPACE/]NAME [FIELD=VALUE].
-func wish(t *testing.T, user registry.User, text string) registry.Attributes {
+func wish(t *testing.T, user registry.User, text string) *registry.Attributes {
 	t.Helper()
 	words := append(strings.Fields(text), "", "")
 	group, resource, _ := strings.Cut(words[1], "/")
 	resource, sub, _ := strings.Cut(resource, "/")
-	a := registry.Attributes{User: user, Verb: words[0], ResourceRequest: true, Group: group, Resource: resource, Subresource: sub, Name: words[2]}
+	a := &registry.Attributes{User: user, Verb: words[0], ResourceRequest: true, Group: group, Resource: resource, Subresource: sub, Name: words[2]}
 	if namespace, name, ok := strings.Cut(words[2], "/"); ok {
 		a.Namespace, a.Name = namespace, name
 	}
@@ -331,7 +331,7 @@ func BenchmarkNodeDecision(b *testing.B) {
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	a := registry.Attributes{User: nodeUser("node-7"), Verb: "get", ResourceRequest: true, Resource: "secrets", Namespace: "ns-75", Name: "secret-75"}
+	a := &registry.Attributes{User: nodeUser("node-7"), Verb: "get", ResourceRequest: true, Resource: "secrets", Namespace: "ns-75", Name: "secret-75"}
 	for b.Loop() {
 		if d, reason, _ := n.Authorize(b.Context(), a); d != registry.Allow {
 			b.Fatal(reason)

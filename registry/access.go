@@ -38,8 +38,8 @@ type Identities interface {
 // Authorizer says whether a user may do something. Package auth satisfies it; access reviews and the server ask it.
 type Authorizer interface {
 	// Authorize returns a decision and, for people, its reason. An error may come with any decision: what could
-	// not be evaluated does not take back what something else allowed.
-	Authorize(ctx context.Context, a Attributes) (Decision, string, error)
+	// not be evaluated does not take back what something else allowed. The attributes are read only, and not kept.
+	Authorize(ctx context.Context, a *Attributes) (Decision, string, error)
 }
 
 // RuleLister is an Authorizer that can say all that a user may do; SelfSubjectRulesReview asks it.

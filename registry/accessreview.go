@@ -121,7 +121,7 @@ func (w *Write) reviewAccess(ctx context.Context, user User, r *authorizationv1.
 	if w.Registry.Authorizer == nil {
 		return authorizationv1.SubjectAccessReviewStatus{Allowed: true}
 	}
-	decision, reason, err := w.Registry.Authorizer.Authorize(ctx, a)
+	decision, reason, err := w.Registry.Authorizer.Authorize(ctx, &a)
 	if err != nil {
 		problems = append([]string{err.Error()}, problems...)
 	}

@@ -12,8 +12,8 @@ import (
 // askedAuthorizer denies everything and remembers what it was asked.
 type askedAuthorizer struct{ asked Attributes }
 
-func (a *askedAuthorizer) Authorize(_ context.Context, attributes Attributes) (Decision, string, error) {
-	a.asked = attributes
+func (a *askedAuthorizer) Authorize(_ context.Context, attributes *Attributes) (Decision, string, error) {
+	a.asked = *attributes
 	return Deny, "because", nil
 }
 

@@ -23,7 +23,7 @@ func authorizeParamKind(w *Write, kind, before *admissionv1.ParamKind, errs fiel
 	}
 	a := w.paramAttributes("get", kind)
 	a.Name, a.Namespace = anyOf, anyOf
-	decision, _, err := w.Registry.Authorizer.Authorize(context.Background(), a)
+	decision, _, err := w.Registry.Authorizer.Authorize(context.Background(), &a)
 	if err == nil && decision != Allow {
 		err = fmt.Errorf(`user %v must have "get" permission on all objects of the referenced paramKind (kind=%s, apiVersion=%s)`, &w.User, kind.Kind, kind.APIVersion)
 	}
@@ -46,7 +46,7 @@ func authorizeParamRef(w *Write, b, before policyBinding, errs field.ErrorList) 
 	kind, kindErr := w.policyParamKind(b)
 	a := w.paramAttributes(verb, kind)
 	a.Name, a.Namespace = b.params.Name, b.params.Namespace
-	decision, _, err := w.Registry.Authorizer.Authorize(context.Background(), a)
+	decision, _, err := w.Registry.Authorizer.Authorize(context.Background(), &a)
 	switch {
 	case err != nil:
 	case decision == Allow:

@@ -114,7 +114,7 @@ func (w *Write) mayBind(ctx context.Context, ref rbacv1.RoleRef) bool {
 
 func (w *Write) may(ctx context.Context, a Attributes) bool {
 	a.User, a.ResourceRequest, a.Version, a.Namespace = w.User, true, anyOf, w.Namespace
-	decision, _, _ := w.Registry.Authorizer.Authorize(ctx, a) // what cannot be decided is not allowed
+	decision, _, _ := w.Registry.Authorizer.Authorize(ctx, &a) // what cannot be decided is not allowed
 	return decision == Allow
 }
 

@@ -30,7 +30,7 @@ func (g grants) RoleRules(ref rbacv1.RoleRef, _ string) ([]rbacv1.PolicyRule, er
 	return g.role, nil
 }
 
-func (g grants) Authorize(_ context.Context, a Attributes) (Decision, string, error) {
+func (g grants) Authorize(_ context.Context, a *Attributes) (Decision, string, error) {
 	if a.Verb == g.verb && a.Group == rbacv1.GroupName && a.ResourceRequest {
 		return Allow, "", nil
 	}

@@ -137,7 +137,7 @@ func (w *Write) authorizeCreate(ctx context.Context, name string) error {
 	if w.Registry.Authorizer == nil {
 		return nil
 	}
-	decision, reason, err := w.Registry.Authorizer.Authorize(ctx, Attributes{
+	decision, reason, err := w.Registry.Authorizer.Authorize(ctx, &Attributes{
 		User: w.User, Verb: "create", ResourceRequest: true, Namespace: w.Namespace, Group: w.Resource.Group, Version: w.Version,
 		Resource: w.Resource.Plural, Subresource: w.Subresource, Name: name,
 	})

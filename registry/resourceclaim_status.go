@@ -245,7 +245,7 @@ func (w *Write) authorizeClaimPart(a Attributes) error {
 		return nil
 	}
 	a.User, a.ResourceRequest, a.Group, a.Version, a.Resource = w.User, true, resourcev1.GroupName, w.Version, "resourceclaims"
-	decision, reason, err := w.Registry.Authorizer.Authorize(context.Background(), a)
+	decision, reason, err := w.Registry.Authorizer.Authorize(context.Background(), &a)
 	if decision == Allow {
 		return nil
 	}

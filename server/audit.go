@@ -83,8 +83,7 @@ func (s *Server) auditRefusal(w http.ResponseWriter, r *http.Request) http.Respo
 
 func (s *Server) beginAudit(w http.ResponseWriter, r *http.Request) *audit.Record {
 	a := askedOf(r)
-	attributes := a.request.attributes(a.user)
-	record := s.audit.Begin(r, a.received, &attributes)
+	record := s.audit.Begin(r, a.received, &a.about)
 	if record != nil {
 		record.Identify(w.Header().Get("Audit-Id"), a.annotations)
 	}

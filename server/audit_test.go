@@ -36,7 +36,7 @@ func auditedBy(t *testing.T, next http.HandlerFunc) (ev auditv1.Event) {
 	s := &Server{audit: log}
 	defer s.closeAudit()
 	r := httptest.NewRequest(http.MethodGet, "/version", nil)
-	a := &asked{request: parseRequest(r), user: registry.User{Name: "u"}, received: time.Now(), annotations: map[string]string{}, took: map[string]time.Duration{}}
+	a := &asked{request: parseRequest(r), about: registry.Attributes{User: registry.User{Name: "u"}}, received: time.Now(), annotations: map[string]string{}, took: map[string]time.Duration{}}
 	w := httptest.NewRecorder()
 	w.Header().Set("Audit-Id", "id")
 	func() {

@@ -30,7 +30,7 @@ func (s *Server) authenticate(next http.Handler) http.Handler {
 		if auth.IsAnonymous(user) {
 			limitConnection(w, r)
 		}
-		askedOf(r).user = *user
+		askedOf(r).about.User = *user
 		next.ServeHTTP(w, r)
 	})
 }

@@ -24,9 +24,8 @@ import (
 func (s *Server) authorize(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := askedOf(r)
-		attributes := a.request.attributes(a.user)
 		start := time.Now()
-		decision, reason, err := s.authorizer.Authorize(r.Context(), attributes)
+		decision, reason, err := s.authorizer.Authorize(r.Context(), &a.about)
 		a.lasted("authorization", start)
 		switch {
 		case decision == registry.Allow:
@@ -35,20 +34,20 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case err != nil:
 			a.annotate("authorization.k8s.io/reason", "internal error")
-			s.log.Error("authorization", "user", a.user.Name, "verb", attributes.Verb, "path", r.URL.Path, "err", err)
+			s.log.Error("authorization", "user", a.about.User.Name, "verb", a.about.Verb, "path", r.URL.Path, "err", err)
 			text := fmt.Sprintf("Internal Server Error: %q: %v", r.RequestURI, err)
 			http.Error(w, markup.Replace(text), http.StatusInternalServerError)
 		default:
 			a.annotate("authorization.k8s.io/decision", "forbid")
 			a.annotate("authorization.k8s.io/reason", reason)
-			refuse(w, r, forbidden(attributes, reason))
+			refuse(w, r, forbidden(&a.about, reason))
 		}
 	})
 }
 
-// attributes is the request as an authorizer sees it.
-func (q *Request) attributes(user registry.User) registry.Attributes {
-	return registry.Attributes{User: user, Verb: q.Verb, ResourceRequest: q.IsResource, Namespace: q.Namespace, Group: q.Group,
+// attributes is the request as an authorizer sees it, but for the user.
+func (q *Request) attributes() registry.Attributes {
+	return registry.Attributes{Verb: q.Verb, ResourceRequest: q.IsResource, Namespace: q.Namespace, Group: q.Group,
 		Version: q.Version, Resource: q.Plural, Subresource: q.Subresource, Name: cmp.Or(q.Name, q.SelectedName), Path: q.Path,
 		Fields: q.Fields, Labels: q.Labels}
 }

@@ -56,7 +56,7 @@ func TestAuthorizersLearnWhatACollectionIsNarrowedTo(t *testing.T) {
 		"/api/v1/nodes?fieldSelector=nonsense":                                     {"", nil},
 	} {
 		r := httptest.NewRequest(http.MethodGet, target, nil)
-		got := parseRequest(r).attributes(asked{}.user)
+		got := parseRequest(r).attributes()
 		if got.Name != want.name {
 			t.Errorf("%s: name %q, want %q", target, got.Name, want.name)
 		}

@@ -95,7 +95,7 @@ func (c *call) removeAll(blocks []store.Block, o *metav1.DeleteOptions) error {
 // fork is the call for one of several goroutines that serve it together: what it says on the way is its own until it joins.
 func (c *call) fork() *call {
 	one, a := *c, askedOf(c.r)
-	own := &asked{request: a.request, user: a.user, received: a.received, record: a.record}
+	own := &asked{request: a.request, about: a.about, received: a.received, record: a.record}
 	if a.annotations != nil {
 		own.annotations, own.took = map[string]string{}, map[string]time.Duration{}
 	}

@@ -14,7 +14,7 @@ import (
 
 // forbidden is the 403 of a request that nobody allowed. Clients show its sentence to people: who wanted to do what,
 // and where.
-func forbidden(a registry.Attributes, reason string) error {
+func forbidden(a *registry.Attributes, reason string) error {
 	text := markup.Replace(refusal(a))
 	if reason != "" {
 		text += ": " + reason
@@ -31,7 +31,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	writeError(w, r, err)
 }
 
-func refusal(a registry.Attributes) string {
+func refusal(a *registry.Attributes) string {
 	var b strings.Builder
 	if !a.ResourceRequest {
 		fmt.Fprintf(&b, "User %q cannot %s path %q", a.User.Name, a.Verb, a.Path)

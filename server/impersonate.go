@@ -13,7 +13,7 @@ func (s *Server) impersonate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := askedOf(r)
 		start := time.Now()
-		as, err := s.impersonation.As(r.Context(), r.Header, a.request.attributes(a.user))
+		as, err := s.impersonation.As(r.Context(), r.Header, &a.about)
 		if as != nil || err != nil {
 			a.lasted("impersonation", start)
 		}
@@ -22,8 +22,8 @@ func (s *Server) impersonate(next http.Handler) http.Handler {
 			return
 		}
 		if as != nil {
-			s.log.Debug("impersonation", "by", a.user.Name, "of", as.User.Name, "path", r.URL.Path)
-			a.user = as.User
+			s.log.Debug("impersonation", "by", a.about.User.Name, "of", as.User.Name, "path", r.URL.Path)
+			a.about.User = as.User
 			a.record.Impersonated(as.User, as.Constraint)
 		}
 		next.ServeHTTP(w, r)
@@ -34,7 +34,7 @@ func (s *Server) impersonate(next http.Handler) http.Handler {
 func refusedImpersonation(err error) error {
 	var refused *auth.Refusal
 	if errors.As(err, &refused) {
-		return forbidden(refused.Attributes, refused.Reason)
+		return forbidden(&refused.Attributes, refused.Reason)
 	}
 	return err
 }

@@ -26,7 +26,7 @@ func (s *Server) limitInFlight(next http.Handler) http.Handler {
 			return
 		}
 		defer running.Add(-1)
-		if running.Add(1) > int64(limit) && !slices.Contains(a.user.Groups, "system:masters") {
+		if running.Add(1) > int64(limit) && !slices.Contains(a.about.User.Groups, "system:masters") {
 			tooManyRequests(w, 1)
 			return
 		}

@@ -19,8 +19,8 @@ import (
 // seated is a seat of a gate that has one seat.
 func seated(t *testing.T, g *fairness.Gate) *seat {
 	t.Helper()
-	s := &seat{gate: g, about: registry.Attributes{Verb: "create"}, work: fairness.Plain(), until: time.Now()}
-	s.schema = g.Classify(&s.about)
+	s := &seat{gate: g, about: &registry.Attributes{Verb: "create"}, work: fairness.Plain(), until: time.Now()}
+	s.schema = g.Classify(s.about)
 	if !s.enter(t.Context()) {
 		t.Fatal("no seat")
 	}

@@ -21,7 +21,7 @@ type seat struct {
 	ticket *fairness.Ticket // the one in use
 	first  fairness.Ticket
 	schema *fairness.Schema
-	about  registry.Attributes
+	about  *registry.Attributes
 	work   fairness.Work
 	until  time.Time   // when it has queued for long enough
 	away   atomic.Bool // the place has been lent to others
@@ -36,7 +36,7 @@ func (s *seat) enter(ctx context.Context) bool {
 	} else {
 		s.ticket = &s.first
 	}
-	return s.gate.Enter(ctx, s.ticket, s.schema, &s.about, s.work, s.until)
+	return s.gate.Enter(ctx, s.ticket, s.schema, s.about, s.work, s.until)
 }
 
 // leave gives the place up before the request has ended, as a watch does once it has shown what there is. It may be
@@ -109,8 +109,7 @@ func (s *Server) limitLoad(next http.Handler) http.Handler {
 			return
 		}
 		seat := &a.seat
-		seat.about = a.request.attributes(a.user)
-		seat.schema = s.fairness.Classify(&seat.about)
+		seat.about, seat.schema = &a.about, s.fairness.Classify(&a.about)
 		seat.schema.Mark(w.Header())
 		seat.gate, seat.work, seat.until = s.fairness, s.work(r, a.request, seat.schema.MaxSeats()), s.queueUntil(r, a.received)
 		start := time.Now()

@@ -39,7 +39,7 @@ type requestKey struct{}
 // asked is what the pipeline has found out of a request.
 type asked struct {
 	request  *Request
-	user     registry.User // on whose behalf the request is served
+	about    registry.Attributes // the request as authorizers see it, with the user on whose behalf it is served, once known
 	received time.Time
 	seat     seat
 
@@ -94,6 +94,7 @@ func (s *Server) recover(next http.Handler) http.Handler {
 func (s *Server) parse(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := &asked{request: parseRequest(r), received: time.Now()}
+		a.about = a.request.attributes()
 		if s.audit != nil {
 			a.annotations, a.took = map[string]string{}, map[string]time.Duration{}
 		}
@@ -146,7 +147,7 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, a *asked)
 	if err := q.resolve(s.registry, r.Method); err != nil {
 		return err
 	}
-	c := &call{Request: q, s: s, w: w, r: r, user: a.user, now: a.received}
+	c := &call{Request: q, s: s, w: w, r: r, user: a.about.User, now: a.received}
 	if c.version.Warning != "" {
 		c.warn(c.version.Warning)
 		c.annotate("k8s.io/deprecated", "true")

@@ -279,15 +279,15 @@ func (c *call) replaceNothing(ctx context.Context, ch change) (registry.Object, 
 
 // authorizeCreation asks for the verb create where an update or a patch turns out to be one.
 func (c *call) authorizeCreation(ctx context.Context) error {
-	a := c.Request.attributes(c.user)
-	a.Verb = "create"
-	switch decision, reason, err := c.s.authorizer.Authorize(ctx, a); {
+	a := c.Request.attributes()
+	a.User, a.Verb = c.user, "create"
+	switch decision, reason, err := c.s.authorizer.Authorize(ctx, &a); {
 	case decision == registry.Allow:
 		return nil
 	case err != nil:
 		return apierrors.NewInternalError(err)
 	default:
-		return forbidden(a, reason)
+		return forbidden(&a, reason)
 	}
 }
 

@@ -82,11 +82,11 @@ func (s *Server) whyCan(w http.ResponseWriter, r *http.Request) {
 }
 
 // understood is a question as the authorizer is asked it, and as it is told in the answer.
-func (s *Server) understood(q *WhyCan) (WhyCanAnswer, registry.Attributes) {
-	a := registry.Attributes{User: registry.User{Name: q.User, Groups: groupsOf(q.User, q.Groups)}, Verb: q.Verb, Path: q.Path}
+func (s *Server) understood(q *WhyCan) (WhyCanAnswer, *registry.Attributes) {
+	a := &registry.Attributes{User: registry.User{Name: q.User, Groups: groupsOf(q.User, q.Groups)}, Verb: q.Verb, Path: q.Path}
 	var row *registry.Resource
 	if a.ResourceRequest = q.Path == ""; a.ResourceRequest {
-		row = s.findAsked(q, &a)
+		row = s.findAsked(q, a)
 	}
 	return WhyCanAnswer{User: a.User.Name, Groups: a.User.Groups, Verb: a.Verb, APIGroup: a.Group, Resource: a.Resource,
 		Subresource: a.Subresource, Name: a.Name, Namespace: a.Namespace, Path: a.Path,

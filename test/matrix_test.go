@@ -44,7 +44,7 @@ func TestMatrixOfUsersAndRequests(t *testing.T) {
 		for _, q := range questions {
 			q.User = u
 			asked++
-			decision, reason, err := grants.policy.Authorize(t.Context(), q)
+			decision, reason, err := grants.policy.Authorize(t.Context(), &q)
 			if want := mine.allow(&q); err != nil || (decision == registry.Allow) != want {
 				if different++; different <= 10 {
 					t.Errorf("%s: decision %v (%s), error %v; one by one it is %v", question(&q), decision, reason, err, want)

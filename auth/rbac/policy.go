@@ -215,8 +215,8 @@ func (p *Policy) heldBy(user *registry.User, namespace string) iter.Seq2[held, h
 }
 
 // Authorize allows what a rule of one of the user's roles allows, and has no opinion on anything else.
-func (p *Policy) Authorize(_ context.Context, a registry.Attributes) (registry.Decision, string, error) {
-	q := ask(&a)
+func (p *Policy) Authorize(_ context.Context, a *registry.Attributes) (registry.Decision, string, error) {
+	q := ask(a)
 	lost := false
 	var few [8]holder // most users are in two or three groups
 	holders := appendHolders(few[:0], &a.User, a.Namespace)

@@ -67,27 +67,28 @@ func policy(objects ...registry.Object) *Policy {
 	return p
 }
 
-func asks(user string, groups ...string) registry.Attributes {
-	return registry.Attributes{User: registry.User{Name: user, Groups: groups}, ResourceRequest: true, Verb: "get", Resource: "pods"}
+func asks(user string, groups ...string) *registry.Attributes {
+	return &registry.Attributes{User: registry.User{Name: user, Groups: groups}, ResourceRequest: true, Verb: "get", Resource: "pods"}
 }
 
-func with(a registry.Attributes, change func(*registry.Attributes)) registry.Attributes {
-	change(&a)
-	return a
+func with(a *registry.Attributes, change func(*registry.Attributes)) *registry.Attributes {
+	changed := *a
+	change(&changed)
+	return &changed
 }
 
 func TestRules(t *testing.T) {
-	resource := func(verb, group, resource, subresource, name string) registry.Attributes {
+	resource := func(verb, group, resource, subresource, name string) *registry.Attributes {
 		return with(asks("u"), func(a *registry.Attributes) {
 			a.Verb, a.Group, a.Resource, a.Subresource, a.Name = verb, group, resource, subresource, name
 		})
 	}
-	path := func(verb, path string) registry.Attributes {
-		return registry.Attributes{User: registry.User{Name: "u"}, Verb: verb, Path: path}
+	path := func(verb, path string) *registry.Attributes {
+		return &registry.Attributes{User: registry.User{Name: "u"}, Verb: verb, Path: path}
 	}
 	for name, c := range map[string]struct {
 		rule rbacv1.PolicyRule
-		asks registry.Attributes
+		asks *registry.Attributes
 		want bool
 	}{
 		"verb, group and resource fit": {can("get", "", "pods"), resource("get", "", "pods", "", "p"), true},
@@ -132,7 +133,7 @@ func TestRules(t *testing.T) {
 			if err != nil || (got == registry.Allow) != c.want {
 				t.Errorf("decision %v, error %v", got, err)
 			}
-			if q := ask(&c.asks); matches(&c.rule, &q) != c.want {
+			if q := ask(c.asks); matches(&c.rule, &q) != c.want {
 				t.Error("compared without the index it is otherwise")
 			}
 		})
@@ -141,9 +142,8 @@ func TestRules(t *testing.T) {
 
 func TestWhoHasARole(t *testing.T) {
 	read := can("get", "", "pods")
-	in := func(namespace string, a registry.Attributes) registry.Attributes {
-		a.Namespace = namespace
-		return a
+	in := func(namespace string, a *registry.Attributes) *registry.Attributes {
+		return with(a, func(a *registry.Attributes) { a.Namespace = namespace })
 	}
 	everywhere := func(s ...rbacv1.Subject) []registry.Object {
 		return []registry.Object{clusterRole("r", read), clusterBinding("b", "r", s...)}
@@ -153,7 +153,7 @@ func TestWhoHasARole(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		objects []registry.Object
-		asks    registry.Attributes
+		asks    *registry.Attributes
 		want    string // the reason; empty if it is refused
 	}{
 		"a user, everywhere":                          {everywhere(user("u")), in("shop", asks("u")), `RBAC: allowed by ClusterRoleBinding "b" of ClusterRole "r" to User "u"`},
@@ -355,7 +355,7 @@ func TestAgainstOneByOne(t *testing.T) {
 		a.Verb, a.Group, a.Resource, a.Subresource, a.Name = pick("get", "list"), pick("", "apps"), pick("pods", "secrets"), pick("", "log"), pick("", "a")
 		a.Namespace = pick("", "n", "shop")
 		if random.IntN(5) == 0 {
-			a = registry.Attributes{User: a.User, Verb: "get", Path: pick("/a", "/a/b", "/c")}
+			a = &registry.Attributes{User: a.User, Verb: "get", Path: pick("/a", "/a/b", "/c")}
 		}
 		got, reason, _ := p.Authorize(t.Context(), a)
 		if want := oneByOne(there, a); (got == registry.Allow) != want {
@@ -364,7 +364,7 @@ func TestAgainstOneByOne(t *testing.T) {
 	}
 }
 
-func oneByOne(objects map[string]registry.Object, a registry.Attributes) bool {
+func oneByOne(objects map[string]registry.Object, a *registry.Attributes) bool {
 	for _, o := range objects {
 		b := bindingOf(o)
 		if b == nil || b.namespace != "" && b.namespace != a.Namespace || b.subject(&a.User) < 0 {
@@ -377,7 +377,7 @@ func oneByOne(objects map[string]registry.Object, a registry.Attributes) bool {
 				continue
 			}
 			key, _ := keyOf(b.ref, b.namespace)
-			q := ask(&a)
+			q := ask(a)
 			if key == (roleKey{o.GetNamespace(), o.GetName()}) && slices.ContainsFunc(rulesOf(o), func(r rbacv1.PolicyRule) bool { return matches(&r, &q) }) {
 				return true
 			}

@@ -18,7 +18,7 @@ type Remedy struct {
 
 // Remedies are the commands that would allow what is asked: to bind the best of the roles that are offered, and to make one
 // that allows just that.
-func Remedies(a registry.Attributes, offers []Offer) []Remedy {
+func Remedies(a *registry.Attributes, offers []Offer) []Remedy {
 	var all []Remedy
 	name := slug(a)
 	if len(offers) > 0 {
@@ -33,7 +33,7 @@ func Remedies(a registry.Attributes, offers []Offer) []Remedy {
 }
 
 // roleCommand makes a role that allows what is asked and nothing else.
-func roleCommand(a registry.Attributes, role Ref) string {
+func roleCommand(a *registry.Attributes, role Ref) string {
 	words := []string{"kubectl create", strings.ToLower(role.Kind), role.Name, "--verb=" + quote(a.Verb)}
 	if !a.ResourceRequest {
 		return strings.Join(append(words, "--non-resource-url="+quote(a.Path)), " ")
@@ -53,7 +53,7 @@ func roleCommand(a registry.Attributes, role Ref) string {
 }
 
 // bindCommand binds a role to the user, in the namespace if one is asked for.
-func bindCommand(a registry.Attributes, name string, role Ref) string {
+func bindCommand(a *registry.Attributes, name string, role Ref) string {
 	kind := "rolebinding"
 	if a.Namespace == "" {
 		kind = "clusterrolebinding"
@@ -75,7 +75,7 @@ func inNamespace(words []string, namespace string) []string {
 }
 
 // slug is a name for the role and its binding: who does what.
-func slug(a registry.Attributes) string {
+func slug(a *registry.Attributes) string {
 	who := a.User.Name
 	if _, account, ok := accountOf(who); ok {
 		who = account

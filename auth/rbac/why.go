@@ -71,8 +71,8 @@ const (
 )
 
 // Why accounts for the decision on a request. It looks at every binding: it is for people who ask, not for requests.
-func (p *Policy) Why(a registry.Attributes) Account {
-	q := ask(&a)
+func (p *Policy) Why(a *registry.Attributes) Account {
+	q := ask(a)
 	bindings, roles := p.snapshot()
 	var account Account
 	for _, b := range bindings {

@@ -14,10 +14,10 @@ func TestWhatARuleLacks(t *testing.T) {
 		a.Verb, a.Group, a.Resource, a.Name = "update", "apps", "deployments", "web"
 	})
 	scale := with(deploy, func(a *registry.Attributes) { a.Subresource = "scale" })
-	path := registry.Attributes{Verb: "get", Path: "/healthz/etcd"}
+	path := &registry.Attributes{Verb: "get", Path: "/healthz/etcd"}
 	for name, c := range map[string]struct {
 		rule rbacv1.PolicyRule
-		asks registry.Attributes
+		asks *registry.Attributes
 		want Lack
 		far  bool
 	}{
@@ -36,7 +36,7 @@ func TestWhatARuleLacks(t *testing.T) {
 		"a rule for resources, of a path": {can("*", "*", "*"), path, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q := ask(&c.asks)
+			q := ask(c.asks)
 			lacks, near := compare(&c.rule, &q)
 			if near == c.far || near && lacks != c.want {
 				t.Errorf("lacks %q, near: %v", lacks, near)

@@ -152,7 +152,7 @@ func (g guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	asked := registry.Attributes{User: *user, Verb: strings.ToLower(r.Method), Path: r.URL.Path}
-	decision, reason, err := g.may.Authorize(r.Context(), asked)
+	decision, reason, err := g.may.Authorize(r.Context(), &asked)
 	switch {
 	case decision == registry.Allow:
 		g.next.ServeHTTP(w, r)
