@@ -117,9 +117,13 @@ func OpenBundle(path string) (*Bundle, error) {
 	return b, err
 }
 
-// NewBundle is of authorities, in PEM, that stay as they are.
+// NewBundle is of authorities, in PEM, that stay as they are. Where there are none, they vouch for nobody.
 func NewBundle(pem []byte) (*Bundle, error) {
 	b := &Bundle{}
+	if len(pem) == 0 {
+		b.current.Store(&authorities{pool: x509.NewCertPool()})
+		return b, nil
+	}
 	_, err := b.take(pem)
 	return b, err
 }
