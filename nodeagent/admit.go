@@ -2,16 +2,17 @@ package nodeagent
 
 import (
 	"cmp"
+	"context"
 	"fmt"
-	"maps"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
 )
 
-// A pod that the scheduler did not put here, or put here without knowing all, is refused if it does not fit: what runs
-// already comes first.
+// A pod that the scheduler did not put here, or put here without knowing all, is refused if it does not belong here or does not
+// fit (grounds.go): what runs already comes first.
 
 // load is what pods request of a node, CPU in thousandths.
 type load map[corev1.ResourceName]int64
@@ -30,22 +31,6 @@ func amounts(of corev1.ResourceList) load {
 		}
 	}
 	return l
-}
-
-// refusal says why a pod does not fit beside what is there; nil if it does. Resources of which the node knows nothing do not
-// count.
-func refusal(capacity, used, wants load) *verdict {
-	first := []corev1.ResourceName{corev1.ResourcePods, corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage}
-	rest := slices.DeleteFunc(slices.Sorted(maps.Keys(wants)), func(n corev1.ResourceName) bool { return slices.Contains(first, n) })
-	for _, name := range append(first, rest...) {
-		has, known := capacity[name]
-		if !known || wants[name] == 0 || used[name]+wants[name] <= has {
-			continue
-		}
-		return &verdict{reason: "OutOf" + string(name), refused: true, message: fmt.Sprintf(
-			"Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, wants[name], used[name], has)}
-	}
-	return nil
 }
 
 // hostPort is a port of the node that a container takes.
@@ -73,46 +58,76 @@ func hostPortsOf(p *corev1.Pod) (ports []hostPort) {
 	return ports
 }
 
-// portRefusal says that ports which a pod wants are taken; nil if none is.
-func portRefusal(taken map[hostPort]bool, wants []hostPort) *verdict {
-	for _, want := range wants {
-		for has := range taken {
-			if has.port == want.port && has.protocol == want.protocol && (has.ip == want.ip || has.ip == everyIP || want.ip == everyIP) {
-				return &verdict{reason: "NodePorts", refused: true, message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"}
-			}
-		}
-	}
-	return nil
-}
-
-// admit counts a pod among those of its node, or refuses it. One that was started before is not asked again. The desk is
-// locked.
-func (a *Agent) admit(w *work, pod *corev1.Pod) {
-	used := a.desk.used[pod.Spec.NodeName]
-	if used == nil {
-		used = load{}
-		a.desk.used[pod.Spec.NodeName] = used
-	}
-	taken := a.desk.ports[pod.Spec.NodeName]
-	wants, ports := loadOf(pod), hostPortsOf(pod)
+// admit counts a pod among those of its node, or refuses it. One that was started before is not asked again. What speaks
+// against a pod may be that the node has not heard yet of its own labels and taints, which the scheduler knew: then it asks for
+// itself before the pod's first round (see reconsider). The desk is locked.
+func (a *Agent) admit(w *work, pod *corev1.Pod, known *corev1.Node) {
+	node := pod.Spec.NodeName
+	w.doubted = false
 	if pod.Status.StartTime == nil && pod.DeletionTimestamp == nil {
-		w.verdict = cmp.Or(refusal(amounts(a.Capacity), used, wants), portRefusal(taken, ports))
-		if w.verdict != nil {
+		q := &question{pod: pod, static: w.static, node: cmp.Or(known, a.knownNode(node)), features: a.machine.features, capacity: amounts(a.Capacity),
+			used: a.desk.used[node], taken: a.desk.ports[node]}
+		refused, hearsay := q.refusal()
+		switch {
+		case refused != nil && hearsay && known == nil:
+			w.doubted = true
+			return
+		case refused != nil:
+			w.verdict = refused
 			a.podEvent(pod, corev1.EventTypeWarning, w.verdict.reason, "%s", w.verdict.message)
 			return
 		}
 	}
-	if taken == nil && len(ports) > 0 {
-		taken = map[hostPort]bool{}
-		a.desk.ports[pod.Spec.NodeName] = taken
+	a.occupy(w, pod)
+}
+
+// occupy gives a pod what it requests. The desk is locked.
+func (a *Agent) occupy(w *work, pod *corev1.Pod) {
+	node := pod.Spec.NodeName
+	w.counted, w.ports = loadOf(pod), hostPortsOf(pod)
+	if a.desk.used[node] == nil {
+		a.desk.used[node] = load{}
 	}
-	for _, port := range ports {
-		taken[port] = true
+	if a.desk.ports[node] == nil && len(w.ports) > 0 {
+		a.desk.ports[node] = map[hostPort]bool{}
 	}
-	w.counted, w.ports = wants, ports
-	for name, n := range wants {
-		used[name] += n
+	for _, port := range w.ports {
+		a.desk.ports[node][port] = true
 	}
+	for name, n := range w.counted {
+		a.desk.used[node][name] += n
+	}
+}
+
+// knownNode is a node as it was heard of last, or as it is registered.
+func (a *Agent) knownNode(name string) *corev1.Node {
+	if nodes := a.nodes.Load(); nodes != nil {
+		if o, there, _ := (*nodes).GetByKey(name); there { // a store has no errors
+			return o.(*corev1.Node)
+		}
+	}
+	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: nodeLabels(name)}}
+}
+
+// reconsider asks the API for the node before a pod is refused for what was heard of it.
+func (a *Agent) reconsider(ctx context.Context, w *work, pod *corev1.Pod) error {
+	a.desk.mu.Lock()
+	doubted := w.doubted
+	a.desk.mu.Unlock()
+	if !doubted {
+		return nil
+	}
+	node, err := a.Client.CoreV1().Nodes().Get(ctx, pod.Spec.NodeName, metav1.GetOptions{})
+	if err != nil {
+		if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("node %s: %w", pod.Spec.NodeName, err)
+		}
+		node = a.knownNode(pod.Spec.NodeName)
+	}
+	a.desk.mu.Lock()
+	defer a.desk.mu.Unlock()
+	a.admit(w, pod, node)
+	return nil
 }
 
 // vacate is leave, before the API is told that the pod is over: at that moment the scheduler may send another in its place.

@@ -75,6 +75,7 @@ type Agent struct {
 	rounds      chan struct{}
 	library     *library
 	services    atomic.Pointer[corelisters.ServiceLister] // nil until they are known
+	nodes       atomic.Pointer[cache.Store]               // likewise
 	adopted     map[string]string                         // sandboxes from before, by pod UID
 	life        context.Context                           // of Run: what outlasts the round of a pod ends with it
 }
@@ -145,7 +146,7 @@ func (a *Agent) watch(ctx context.Context) error {
 	if f := a.Informers; f != nil {
 		return a.watchAt(ctx, f.Core().V1().Pods().Informer(), f.Core().V1().Nodes().Informer(), f.Core().V1().Services(), f)
 	}
-	pods, nodes := a.ownInformers("spec.nodeName", trimmed), a.ownInformers("metadata.name", nameOnly)
+	pods, nodes := a.ownInformers("spec.nodeName", trimmed), a.ownInformers("metadata.name", askedOfNodes)
 	services := informers.NewSharedInformerFactoryWithOptions(a.Client, 0, informers.WithTransform(trimmed))
 	for _, f := range []informers.SharedInformerFactory{pods, nodes, services} {
 		defer f.Shutdown()
@@ -172,16 +173,17 @@ func trimmed(o any) (any, error) {
 	return o, nil
 }
 
-// nameOnly is what is to be known of a node: that it is there.
-func nameOnly(o any) (any, error) {
+// askedOfNodes is what is to be known of a node: that it is there, and what pods ask of it.
+func askedOfNodes(o any) (any, error) {
 	if n, ok := o.(*corev1.Node); ok {
-		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion}}, nil
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, Labels: n.Labels},
+			Spec: corev1.NodeSpec{Taints: n.Spec.Taints}}, nil
 	}
 	return o, nil
 }
 
-// watchAt starts informers, and hands on what they tell until ctx ends. Services are there before the first pod is: a pod
-// that starts is to know them.
+// watchAt starts informers, and hands on what they tell until ctx ends. Nodes and services are there before the first pod is: one
+// that is admitted asks for labels and taints, and one that starts is to know services.
 func (a *Agent) watchAt(ctx context.Context, pods, nodes cache.SharedIndexInformer, services coreinformers.ServiceInformer, start ...informers.SharedInformerFactory) error {
 	remove, err := a.followNodes(ctx, nodes)
 	if err != nil {
@@ -189,13 +191,15 @@ func (a *Agent) watchAt(ctx context.Context, pods, nodes cache.SharedIndexInform
 	}
 	defer remove()
 	lister := services.Lister()
-	synced := services.Informer().HasSynced
+	synced := []cache.InformerSynced{services.Informer().HasSynced, nodes.HasSynced}
 	for _, f := range start {
 		f.Start(ctx.Done())
 	}
-	if !cache.WaitForCacheSync(ctx.Done(), synced) {
+	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
 		return nil
 	}
+	store := nodes.GetStore()
+	a.nodes.Store(&store)
 	a.services.Store(&lister)
 	told := func(o any, gone bool) {
 		if last, unknown := o.(cache.DeletedFinalStateUnknown); unknown {

@@ -51,10 +51,7 @@ func (a *Agent) node(ctx context.Context, name string) *corev1.Node {
 	}
 	id := uuid.NewHash(sha256.New(), uuid.NameSpaceDNS, []byte(name), 5).String()
 	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
-			corev1.LabelHostname: name, corev1.LabelOSStable: runtime.GOOS, corev1.LabelArchStable: runtime.GOARCH,
-			"beta.kubernetes.io/os": runtime.GOOS, "beta.kubernetes.io/arch": runtime.GOARCH,
-		}, Annotations: map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: nodeLabels(name), Annotations: map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"}},
 		Status: corev1.NodeStatus{
 			Capacity: a.Capacity, Allocatable: a.Capacity, Addresses: a.Addresses(name),
 			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: int32(a.Port)}},
@@ -68,6 +65,14 @@ func (a *Agent) node(ctx context.Context, name string) *corev1.Node {
 			},
 			Images: a.images(ctx, name), RuntimeHandlers: a.machine.handlers, Features: a.machine.features, DeclaredFeatures: declaredFeatures(),
 		},
+	}
+}
+
+// nodeLabels are those with which a node is registered.
+func nodeLabels(name string) map[string]string {
+	return map[string]string{
+		corev1.LabelHostname: name, corev1.LabelOSStable: runtime.GOOS, corev1.LabelArchStable: runtime.GOARCH,
+		"beta.kubernetes.io/os": runtime.GOOS, "beta.kubernetes.io/arch": runtime.GOARCH,
 	}
 }
 

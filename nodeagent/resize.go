@@ -71,11 +71,11 @@ func (a *Agent) resize(w *work, before, now *corev1.Pod) {
 	for name, n := range a.desk.used[now.Spec.NodeName] {
 		used[name] = n - w.counted[name]
 	}
-	if no := refusal(amounts(a.Capacity), used, wants); no != nil && !had.same(grantsOf(now)) {
+	if _, short := shortage(amounts(a.Capacity), used, wants); short != "" && !had.same(grantsOf(now)) {
 		if w.resizing.granted == nil || w.resizing.since != now.Generation {
-			a.podEvent(now, corev1.EventTypeWarning, "ResizeDeferred", "Pod resize Deferred: %s", resourceSummary(now, no.message))
+			a.podEvent(now, corev1.EventTypeWarning, "ResizeDeferred", "Pod resize Deferred: %s", resourceSummary(now, short))
 		}
-		w.resizing.granted, w.resizing.message, w.resizing.since = had, no.message, now.Generation
+		w.resizing.granted, w.resizing.message, w.resizing.since = had, short, now.Generation
 		return
 	}
 	w.resizing.granted, w.resizing.message = nil, ""

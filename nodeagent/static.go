@@ -134,8 +134,8 @@ func (a *Agent) setStatics(ctx context.Context, source, from string, manifests [
 
 // beginStatic takes a static pod up. The desk is locked.
 func (a *Agent) beginStatic(ctx context.Context, p *corev1.Pod) {
-	w := a.newWork(p)
-	w.static, w.mirror = true, a.desk.statics.mirrors[fullName(p)]
+	w := a.newWork(p, true)
+	w.mirror = a.desk.statics.mirrors[fullName(p)]
 	if w.mirror != nil && w.mirror.Annotations[configMirror] == p.Annotations[configHash] {
 		w.recalled = recall(&w.mirror.Status, a.Clock.Now())
 	}

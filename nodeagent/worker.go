@@ -39,6 +39,7 @@ type work struct {
 	interrupt   context.CancelFunc // of the round that runs, for when the pod is to end
 	counted     load               // what it requests of its node
 	ports       []hostPort         // that it has taken
+	doubted     bool               // it is to be refused if what was heard of the node is true
 	resizing    resizing
 
 	// ---
@@ -89,7 +90,7 @@ func (a *Agent) told(ctx context.Context, pod *corev1.Pod, gone bool) {
 		if gone || finished(pod.Status.Phase) && pod.DeletionTimestamp == nil {
 			return
 		}
-		w = a.newWork(pod)
+		w = a.newWork(pod, false)
 	}
 	ends := gone || pod.DeletionTimestamp != nil
 	if ends && w.interrupt != nil && w.pod.DeletionTimestamp == nil && !w.gone {
@@ -110,12 +111,12 @@ func (a *Agent) told(ctx context.Context, pod *corev1.Pod, gone bool) {
 }
 
 // newWork puts a pod on the desk, which is locked.
-func (a *Agent) newWork(pod *corev1.Pod) *work {
-	w := &work{recalled: recall(&pod.Status, a.Clock.Now()), health: map[string]health{}, backoffs: map[string]backoff{}, revive: map[string]bool{},
+func (a *Agent) newWork(pod *corev1.Pod, static bool) *work {
+	w := &work{static: static, recalled: recall(&pod.Status, a.Clock.Now()), health: map[string]health{}, backoffs: map[string]backoff{}, revive: map[string]bool{},
 		stopping: map[string]bool{}, trouble: map[string]trouble{}}
 	w.sandbox = a.adopted[string(pod.UID)]
 	a.desk.pods[pod.UID] = w
-	a.admit(w, pod)
+	a.admit(w, pod, nil)
 	return w
 }
 
@@ -204,6 +205,9 @@ func (a *Agent) workOn(ctx context.Context, w *work) {
 // sync is one round: it makes the pod a little more what it should be, and tells the API what it is. It returns when to
 // come back if nothing happens before, and whether nothing is left of the pod.
 func (a *Agent) sync(ctx context.Context, w *work, pod *corev1.Pod, gone bool) (next time.Time, done bool, err error) {
+	if err := a.reconsider(ctx, w, pod); err != nil {
+		return next, false, err
+	}
 	// 1. What is there, and how is it?
 	seen, err := a.observe(ctx, w, pod)
 	if err != nil {
