@@ -32,6 +32,7 @@ type daemonSets struct {
 	nodes     corelisters.NodeLister
 	pods      *Source
 	revisions *Source
+	numbers   *podNumbers
 
 	mu     sync.Mutex // guards failed
 	failed map[daemonPlace]daemonFailures
@@ -60,14 +61,16 @@ const (
 func newDaemonSets(c *Config) Loop {
 	x := &daemonSets{lister: c.Informers.Apps().V1().DaemonSets().Lister(), nodes: c.Informers.Core().V1().Nodes().Lister(),
 		pods: c.Source(&corev1.Pod{}), revisions: c.Source(&appsv1.ControllerRevision{}), failed: map[daemonPlace]daemonFailures{}}
+	x.numbers = newPodNumbers("DaemonSet", c.Source(&appsv1.DaemonSet{}), targetOf)
 	return Loop{
-		Watches:   []Watch{{c.Source(&appsv1.DaemonSet{}), x.changed}, {x.pods, x.setsOf}, {x.revisions, x.touched}, {c.Source(&corev1.Node{}), x.concerned}},
+		Watches:   []Watch{{c.Source(&appsv1.DaemonSet{}), x.changed}, {x.pods, x.ofPod}, {x.revisions, x.touched}, {c.Source(&corev1.Node{}), x.concerned}},
 		Reconcile: x.reconcile,
 	}
 }
 
 func (x *daemonSets) changed(old, now metav1.Object) []Key {
 	if now == nil {
+		x.numbers.forget(old.GetUID())
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		maps.DeleteFunc(x.failed, func(p daemonPlace, _ daemonFailures) bool { return p.uid == old.GetUID() })
@@ -81,6 +84,11 @@ func (x *daemonSets) touched(old, now metav1.Object) []Key {
 	if old == nil && metav1.GetControllerOfNoCopy(now) != nil {
 		return nil
 	}
+	return x.setsOf(old, now)
+}
+
+func (x *daemonSets) ofPod(old, now metav1.Object) []Key {
+	x.numbers.saw(old, now)
 	return x.setsOf(old, now)
 }
 
@@ -130,6 +138,7 @@ func (x *daemonSets) reconcile(ctx context.Context, t *Turn) error {
 		return nil
 	}
 	// 1. Whose pods and revisions are whose, and which revision is wanted?
+	version := x.numbers.version(ds.UID)
 	revisions, pods, err := x.claim(ctx, t, ds, selector)
 	if err != nil {
 		return err
@@ -147,7 +156,7 @@ func (x *daemonSets) reconcile(ctx context.Context, t *Turn) error {
 	v := viewDaemons(ds, current.Labels[appsv1.DefaultDaemonSetUniqueLabelKey], nodes, pods, t.Now)
 	v.held = func(node string) time.Duration { return x.held(ds, node, t.Now) }
 	// 2. Which pods come and go?
-	problem := x.carryOut(ctx, t, v, v.plan())
+	problem := x.carryOut(ctx, t, v, v.plan(), podsSeen{pods, version})
 	if problem == nil {
 		problem = x.dropRevisions(ctx, t, ds, former, pods)
 	}
@@ -278,7 +287,7 @@ func (x *daemonSets) dropRevisions(ctx context.Context, t *Turn, ds *appsv1.Daem
 	return nil
 }
 
-func (x *daemonSets) carryOut(ctx context.Context, t *Turn, v *daemonView, p daemonPlan) error {
+func (x *daemonSets) carryOut(ctx context.Context, t *Turn, v *daemonView, p daemonPlan, seen podsSeen) error {
 	for _, n := range p.tell {
 		t.Event(v.ds, n.kind, n.reason, "%s", n.message)
 	}
@@ -289,7 +298,7 @@ func (x *daemonSets) carryOut(ctx context.Context, t *Turn, v *daemonView, p dae
 		t.Again(p.again)
 	}
 	create := p.create[:min(len(p.create), daemonBurst)]
-	_, problem := inBatches(len(create), func(i int) error { return createPod(ctx, t, v.ds, newDaemon(v.ds, create[i], v.hash)) })
+	_, problem := createPods(ctx, t, v.ds, x.numbers, seen, len(create), func(i int) *corev1.Pod { return newDaemon(v.ds, create[i], v.hash) })
 	return errors.Join(problem, deletePods(ctx, t, v.ds, p.remove[:min(len(p.remove), daemonBurst)]))
 }
 

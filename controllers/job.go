@@ -22,9 +22,10 @@ import (
 // The subtle case is counting: pods may be deleted by anybody at any time, the process may end between any two writes,
 // and answers get lost (see job_tracking.go).
 type jobs struct {
-	lister batchlisters.JobLister
-	jobs   *Source
-	pods   *Source
+	lister  batchlisters.JobLister
+	jobs    *Source
+	pods    *Source
+	numbers *podNumbers
 
 	mu       sync.Mutex // guards the fields below
 	failures map[types.UID]failures
@@ -34,6 +35,7 @@ type jobs struct {
 func newJobs(c *Config) Loop {
 	x := &jobs{lister: c.Informers.Batch().V1().Jobs().Lister(), jobs: c.Source(&batchv1.Job{}), pods: c.Source(&corev1.Pod{}),
 		failures: map[types.UID]failures{}, dropped: map[types.UID]map[types.UID]bool{}}
+	x.numbers = newPodNumbers("Job", x.jobs, func(p *corev1.Pod) string { return p.Annotations[batchv1.JobCompletionIndexAnnotation] })
 	return Loop{
 		Watches: []Watch{{x.jobs, x.respecified}},
 		// A Job with many pods would else be written for each of them.
@@ -65,6 +67,7 @@ func (x *jobs) restated(old, now metav1.Object) []Key {
 
 // jobsOf are the Jobs that a change of a pod concerns.
 func (x *jobs) jobsOf(old, now metav1.Object) []Key {
+	x.numbers.saw(old, now)
 	return ownersOrMatching("Job", old, now, x.matching)
 }
 
@@ -98,6 +101,7 @@ func (x *jobs) reconcile(ctx context.Context, t *Turn) error {
 		return nil
 	}
 	// 1. Whose pods are whose? Those that are adopted are looked at when the cache shows them as the Job's own.
+	version := x.numbers.version(stored.UID)
 	pods, adopted, err := x.claim(ctx, t, stored)
 	if err != nil {
 		return err
@@ -119,7 +123,7 @@ func (x *jobs) reconcile(ctx context.Context, t *Turn) error {
 		t.Again(rest)
 	}
 	// 3. Which pods come and go?
-	active, problem := x.managePods(ctx, t, v, seen)
+	active, problem := x.managePods(ctx, t, v, seen, version)
 	// 4. What does the status say? Counting may end the Job.
 	s := &v.job.Status
 	s.Active, s.Ready, s.Terminating = active, ptr.To(v.ready), ptr.To(v.terminating)
@@ -144,7 +148,7 @@ func (x *jobs) claim(ctx context.Context, t *Turn, j *batchv1.Job) (pods []*core
 
 // managePods deletes the active pods of a Job that ends, and brings those of another to the number that is wanted. It
 // returns how many are active then.
-func (x *jobs) managePods(ctx context.Context, t *Turn, v *jobView, seen failures) (active int32, err error) {
+func (x *jobs) managePods(ctx context.Context, t *Turn, v *jobView, seen failures, version int) (active int32, err error) {
 	active = int32(len(v.active))
 	if v.verdict != nil {
 		gone, err := x.remove(ctx, t, v, v.active, false)
@@ -158,7 +162,7 @@ func (x *jobs) managePods(ctx context.Context, t *Turn, v *jobView, seen failure
 		if steps.wait > 0 {
 			t.Again(max(steps.wait, gathering))
 		}
-		active, err = x.carryOut(ctx, t, v, steps)
+		active, err = x.carryOut(ctx, t, v, steps, version)
 	}
 	switch {
 	case v.complete(active):
@@ -203,6 +207,7 @@ func (x *jobs) forget(uid types.UID) {
 	defer x.mu.Unlock()
 	delete(x.failures, uid)
 	delete(x.dropped, uid)
+	x.numbers.forget(uid)
 }
 
 // strays lets go of pods that still have the tracking finalizer, and that no Job will count any more: they have no

@@ -115,13 +115,13 @@ func (v *jobView) planIndexes(n int, now time.Time) jobPlan {
 }
 
 // carryOut does what is planned, as far as it can, and corrects the numbers of pods by it.
-func (x *jobs) carryOut(ctx context.Context, t *Turn, v *jobView, p jobPlan) (active int32, err error) {
+func (x *jobs) carryOut(ctx context.Context, t *Turn, v *jobView, p jobPlan, version int) (active int32, err error) {
 	active = int32(len(v.active))
 	if len(p.remove) > 0 {
 		gone, err := x.remove(ctx, t, v, p.remove, true)
 		return active - gone, err
 	}
-	made, err := inBatches(len(p.create), func(i int) error { return createPod(ctx, t, v.job, v.newPod(p.create[i])) })
+	made, err := createPods(ctx, t, v.job, x.numbers, podsSeen{v.pods, version}, len(p.create), func(i int) *corev1.Pod { return v.newPod(p.create[i]) })
 	return active + int32(made), err
 }
 

@@ -18,6 +18,7 @@ import (
 var (
 	errOwnerChanged   = errors.New("the owner is another by now, or is going")
 	errNamespaceGoing = errors.New("the namespace is going")
+	errNameTaken      = errors.New("the name of the pod is taken")
 )
 
 // burst is how many pods an owner gets or loses in one turn at most.
@@ -39,10 +40,31 @@ func podPrefix(owner string) string {
 	return owner
 }
 
-// createPods creates n pods.
-func createPods(ctx context.Context, t *Turn, owner runtime.Object, n int, make func() *corev1.Pod) error {
-	_, err := inBatches(n, func(int) error { return createPod(ctx, t, owner, make()) })
-	return err
+// podOwner is an object that has pods.
+type podOwner interface {
+	runtime.Object
+	metav1.Object
+}
+
+// createPods creates n pods, one after the other, for an owner of whose pods some have been seen. It returns how many there are.
+func createPods(ctx context.Context, t *Turn, owner podOwner, numbers *podNumbers, seen podsSeen, n int, one func(i int) *corev1.Pod) (done int, err error) {
+	if n == 0 {
+		return 0, nil
+	}
+	pods := make([]*corev1.Pod, n)
+	for i := range pods {
+		pods[i] = one(i)
+	}
+	if !numbers.name(owner.GetUID(), seen, pods) {
+		t.Wake(t.Key)
+		return 0, nil
+	}
+	done, err = inBatches(n, func(i int) error { return createPod(ctx, t, owner, numbers, pods[i]) })
+	if errors.Is(err, errNameTaken) {
+		t.Wake(t.Key)
+		err = nil
+	}
+	return done, err
 }
 
 // inBatches calls do for 0 to n-1, at once in batches that double, so that what keeps one from succeeding (a quota) is not
@@ -67,17 +89,40 @@ func inBatches(n int, do func(i int) error) (done int, err error) {
 	return done, err
 }
 
-// createPod creates a pod.
-func createPod(ctx context.Context, t *Turn, owner runtime.Object, p *corev1.Pod) error {
+// createPod creates a pod. One that is there already, since somebody else has filled the gap or an answer was lost, is as good.
+func createPod(ctx context.Context, t *Turn, owner podOwner, numbers *podNumbers, p *corev1.Pod) error {
 	made, err := Create(ctx, t, t.Client.CoreV1().Pods(p.Namespace), p)
 	switch {
 	case err == nil:
+		numbers.taken(owner.GetUID(), made)
 		t.Event(owner, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %v", made.Name)
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return errNamespaceGoing
+	case apierrors.IsAlreadyExists(err) && p.Name != "":
+		numbers.taken(owner.GetUID(), p)
+		return awaitPod(ctx, t, owner, numbers, p)
 	default:
 		return t.Failed(owner, err, "FailedCreate", "Error creating: %v", err)
 	}
+	return nil
+}
+
+// awaitPod awaits a pod that is there already as if it had been created. If its name is another's, the next turn has another name for it.
+// If it was there and is gone, what the turn has seen is too old to decide on.
+func awaitPod(ctx context.Context, t *Turn, owner podOwner, numbers *podNumbers, p *corev1.Pod) error {
+	// The accounts may list pods; none may get one.
+	list, err := t.Client.CoreV1().Pods(p.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + p.Name})
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(list.Items, func(one corev1.Pod) bool { return one.Name == p.Name })
+	switch {
+	case at < 0:
+		return apierrors.NewNotFound(corev1.Resource("pods"), p.Name)
+	case !numbers.isSame(owner.GetUID(), &list.Items[at], p):
+		return errNameTaken
+	}
+	t.wrote(p, &list.Items[at], nil)
 	return nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 )
 
@@ -24,7 +23,8 @@ import (
 // The subtle case is what the caches have not seen yet: the runtime sees to that.
 type replicaSets struct {
 	replicaKind
-	pods *Source
+	pods    *Source
+	numbers *podNumbers
 }
 
 // replicaKind is a kind of objects that want a number of pods.
@@ -57,11 +57,18 @@ func replicaSetLoop(c *Config) Loop {
 }
 
 func replicasOfKind(c *Config, kind replicaKind) Loop {
-	x := &replicaSets{kind, c.Source(&corev1.Pod{})}
+	x := &replicaSets{kind, c.Source(&corev1.Pod{}), newPodNumbers(kind.Kind, kind.source, onePlace)}
 	return Loop{
-		Watches:   []Watch{{Source: x.source, Keys: itself}, {Source: x.pods, Keys: x.ofPod}},
+		Watches:   []Watch{{Source: x.source, Keys: x.changed}, {Source: x.pods, Keys: x.ofPod}},
 		Reconcile: x.reconcile,
 	}
+}
+
+func (x *replicaSets) changed(old, now metav1.Object) []Key {
+	if now == nil {
+		x.numbers.forget(old.GetUID())
+	}
+	return itself(old, now)
 }
 
 // itself is the key of the object that changed.
@@ -75,6 +82,7 @@ func itself(old, now metav1.Object) []Key {
 // ofPod are those that a change of a pod concerns: its owner, before and after; those whose labels it matches, if it has
 // none.
 func (x *replicaSets) ofPod(old, now metav1.Object) []Key {
+	x.numbers.saw(old, now)
 	return ownersOrMatching(x.Kind, old, now, x.matching)
 }
 
@@ -87,11 +95,12 @@ func (x *replicaSets) reconcile(ctx context.Context, t *Turn) error {
 	if o == nil {
 		return nil
 	}
-	rs, teller := x.view(o), o.(runtime.Object)
+	rs, teller := x.view(o), o.(podOwner)
 	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
 	if err != nil {
 		return nil // validation lets none through that would get better by itself
 	}
+	version := x.numbers.version(rs.UID)
 	all := Claimable[*corev1.Pod](x.pods, rs)
 	// 1. Whose pods are whose?
 	reference := ownedBy(rs, x.TypeMeta)
@@ -110,7 +119,9 @@ func (x *replicaSets) reconcile(ctx context.Context, t *Turn) error {
 	if rs.DeletionTimestamp == nil {
 		switch surplus := len(claimed.mine) - int(sizeOf(rs)); {
 		case surplus < 0:
-			problem = createPods(ctx, t, teller, min(-surplus, burst), func() *corev1.Pod { return podOf(&rs.Spec.Template, rs.Namespace, rs, reference) })
+			_, problem = createPods(ctx, t, teller, x.numbers, podsSeen{all, version}, min(-surplus, burst), func(int) *corev1.Pod {
+				return podOf(&rs.Spec.Template, rs.Namespace, rs, reference)
+			})
 		case surplus > 0:
 			order := doomed(claimed.mine, x.crowd(rs), t.Now)
 			problem = deletePods(ctx, t, teller, order[:min(surplus, burst)])
