@@ -23,6 +23,8 @@ type Cycle struct {
 	random    func(n int) int
 	// dry says that nothing may be kept of it.
 	dry bool
+	// storage is that of a world in thought; nil for the real one.
+	storage *volumes
 }
 
 // judgeOf is a judge and the plugin that has appointed it.

@@ -40,7 +40,12 @@ func (a *nodeAffinity) unmet(p *Pod, n *Node) (selector, affinity []unmetLabel) 
 	if required == nil {
 		return selector, nil
 	}
-	for i, t := range required.NodeSelectorTerms {
+	return selector, lacking(required.NodeSelectorTerms, n)
+}
+
+// lacking are the requirements that a node does not meet of the one of some terms that lacks the fewest.
+func lacking(terms []corev1.NodeSelectorTerm, n *Node) (fewest []unmetLabel) {
+	for i, t := range terms {
 		var lacks []unmetLabel
 		for _, r := range t.MatchExpressions {
 			if !matchesAlone(r, false, n) {
@@ -52,11 +57,11 @@ func (a *nodeAffinity) unmet(p *Pod, n *Node) (selector, affinity []unmetLabel) 
 				lacks = append(lacks, unmetLabel{r, true, false})
 			}
 		}
-		if i == 0 || len(lacks) < len(affinity) {
-			affinity = lacks
+		if i == 0 || len(lacks) < len(fewest) {
+			fewest = lacks
 		}
 	}
-	return selector, affinity
+	return fewest
 }
 
 // matchesAlone looks at one requirement. (A selector made of it would say the same, at a hundred times the cost: this is

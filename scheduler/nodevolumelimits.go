@@ -1,9 +1,6 @@
 package scheduler
 
 import (
-	"fmt"
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -33,6 +30,7 @@ func (v *nodeVolumeLimits) Filter(c *Cycle) (Judge, *Refusal) {
 	if !hasClaims(c.Pod.Pod) {
 		return nil, nil
 	}
+	v = v.in(c)
 	want := attached{}
 	v.collect(c.Pod.Pod, want)
 	if len(want) == 0 {
@@ -122,13 +120,21 @@ func (v *nodeVolumeLimits) limits(node string) map[string]int {
 
 // collectAttachments adds what is attached, also for pods that are gone.
 func (v *nodeVolumeLimits) collectAttachments(node string, into attached) {
+	v.eachAttachment(node, func(_ *storagev1.VolumeAttachment, driver, handle string) { into.add(driver, handle) })
+}
+
+// eachAttachment goes through what is attached to a node.
+func (v *nodeVolumeLimits) eachAttachment(node string, do func(a *storagev1.VolumeAttachment, driver, handle string)) {
 	all, _ := v.volumes.attachments.List(labels.Everything()) // a lister of memory
 	for _, a := range all {
+		if other, ok := supposedOf[*storagev1.VolumeAttachment](v.volumes, "", a.Name); ok {
+			a = other
+		}
 		if a.Spec.NodeName != node || a.Spec.Source.PersistentVolumeName == nil {
 			continue
 		}
 		if volume, err := v.volumes.volume(*a.Spec.Source.PersistentVolumeName); err == nil && volume.Spec.CSI != nil {
-			into.add(a.Spec.Attacher, volume.Spec.CSI.VolumeHandle)
+			do(a, a.Spec.Attacher, volume.Spec.CSI.VolumeHandle)
 		}
 	}
 }
@@ -145,30 +151,4 @@ func (*nodeVolumeLimits) Helps(e *Event, p *Pod) bool {
 		return false // only its end makes room
 	}
 	return e.Pod == nil || hasClaims(e.Pod.Pod)
-}
-
-// Facts are the drivers that take no more.
-func (v *nodeVolumeLimits) Facts(c *Cycle, _ Judge, n *Node) (facts []Fact) {
-	want := attached{}
-	if n == nil {
-		return nil
-	}
-	v.collect(c.Pod.Pod, want)
-	there := v.there(n)
-	for driver, limit := range v.limits(n.name) {
-		if len(want[driver]) > 0 {
-			facts = append(facts, Fact{Text: fmt.Sprintf("driver %s: %d more volumes asked, %d of at most %d attached", driver, len(want[driver]), len(there[driver]), limit), Volume: driver})
-		}
-	}
-	return facts
-}
-
-// Changes are that a pod with volumes leaves.
-func (v *nodeVolumeLimits) Changes(_ *Cycle, _ Judge, n *Node) []Change {
-	for _, p := range slices.SortedFunc(slices.Values(n.Pods), func(a, b *Pod) int { return byImportance(b, a) }) {
-		if hasClaims(p.Pod) && mayLeave(p) {
-			return freeing(n, "a volume's place", []*Pod{p})
-		}
-	}
-	return nil
 }

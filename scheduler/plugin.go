@@ -48,7 +48,8 @@ type Explainer interface {
 	// Facts are the numbers and names behind the refusal of a node by the judge that the plugin has appointed. Both are nil if
 	// it has refused all nodes at once.
 	Facts(c *Cycle, j Judge, n *Node) []Fact
-	// Changes are what would change the judge's mind about the node, by what is known of it; those preferred first.
+	// Changes are what would change the judge's mind about the node, by what is known of it; those preferred first. Both are nil
+	// if the plugin has refused all nodes at once.
 	Changes(c *Cycle, j Judge, n *Node) []Change
 }
 

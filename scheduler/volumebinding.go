@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -71,6 +72,7 @@ func (v *volumeBinding) Filter(c *Cycle) (Judge, *Refusal) {
 	if !hasClaims(c.Pod.Pod) {
 		return nil, nil
 	}
+	v = v.in(c)
 	sorted, err := v.sort(c.Pod.Pod)
 	if err != nil {
 		return nil, hopeless("VolumeBinding", err)
@@ -208,15 +210,26 @@ func (v *volumeBinding) hasCapacity(claim *corev1.PersistentVolumeClaim, class *
 	if !ok || err != nil || driver.Spec.StorageCapacity == nil || !*driver.Spec.StorageCapacity {
 		return true
 	}
-	all, _ := v.volumes.capacities.List(labels.Everything()) // a lister of memory
-	return slices.ContainsFunc(all, func(c *storagev1.CSIStorageCapacity) bool {
-		most := c.MaximumVolumeSize
-		if most == nil {
-			most = c.Capacity
-		}
-		return c.StorageClassName == class.Name && most != nil && most.Cmp(size) >= 0 &&
-			c.NodeTopology != nil && selectorOf(c.NodeTopology).Matches(labels.Set(n.Labels))
+	return slices.ContainsFunc(v.capacitiesAt(class, n), func(c *storagev1.CSIStorageCapacity) bool {
+		most := largestVolume(c)
+		return most != nil && most.Cmp(size) >= 0
 	})
+}
+
+// capacitiesAt are what drivers tell of a class where a node is.
+func (v *volumeBinding) capacitiesAt(class *storagev1.StorageClass, n *Node) []*storagev1.CSIStorageCapacity {
+	all, _ := v.volumes.capacities.List(labels.Everything()) // a lister of memory
+	return slices.DeleteFunc(all, func(c *storagev1.CSIStorageCapacity) bool {
+		return c.StorageClassName != class.Name || c.NodeTopology == nil || !selectorOf(c.NodeTopology).Matches(labels.Set(n.Labels))
+	})
+}
+
+// largestVolume is the size of the largest volume that can be made; nil if that is not told.
+func largestVolume(c *storagev1.CSIStorageCapacity) *resource.Quantity {
+	if c.MaximumVolumeSize != nil {
+		return c.MaximumVolumeSize
+	}
+	return c.Capacity
 }
 
 // Reserve assumes the plan for the node that was chosen.
@@ -388,48 +401,3 @@ func (*volumeBinding) Helps(e *Event, p *Pod) bool {
 	}
 	return true
 }
-
-// Facts are the claims whose volumes the node does not reach, or that find none there.
-func (v *volumeBinding) Facts(c *Cycle, _ Judge, n *Node) (facts []Fact) {
-	if n == nil {
-		return v.unbound(c.Pod.Pod)
-	}
-	sorted, err := v.sort(c.Pod.Pod)
-	if err != nil {
-		return nil
-	}
-	for _, claim := range sorted.bound {
-		volume, err := v.volumes.volume(claim.Spec.VolumeName)
-		if err == nil {
-			err = storagevolume.CheckNodeAffinity(volume, n.Labels)
-		}
-		if err != nil {
-			facts = append(facts, Fact{Text: fmt.Sprintf("claim %s is bound to volume %s, which is not to be had here", claim.Name, claim.Spec.VolumeName), Volume: claim.Name})
-		}
-	}
-	plan, chosen := &volumePlan{}, map[string]*corev1.PersistentVolume{}
-	for _, claim := range sorted.waiting {
-		if v.planClaim(plan, claim, sorted, chosen, n) != "" {
-			facts = append(facts, Fact{Text: fmt.Sprintf("claim %s of class %q finds no volume here, and nobody makes one", claim.Name, storagevolume.GetPersistentVolumeClaimClass(claim)), Volume: claim.Name})
-		}
-	}
-	return facts
-}
-
-// unbound are the claims that have to be bound before a node is looked for.
-func (v *volumeBinding) unbound(pod *corev1.Pod) (facts []Fact) {
-	for _, name := range claims(pod) {
-		claim, err := v.volumes.claim(pod.Namespace, name)
-		switch {
-		case err != nil:
-			facts = append(facts, Fact{Text: "claim " + name + " does not exist", Volume: name})
-		case !isBound(claim):
-			class := storagevolume.GetPersistentVolumeClaimClass(claim)
-			facts = append(facts, Fact{Text: fmt.Sprintf("claim %s of class %q is not bound to a volume (%s)", name, class, claim.Status.Phase), Volume: name})
-		}
-	}
-	return facts
-}
-
-// Changes are none: where a volume can be is not for the scheduler to say.
-func (*volumeBinding) Changes(*Cycle, Judge, *Node) []Change { return nil }

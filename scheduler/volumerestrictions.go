@@ -18,6 +18,7 @@ func (v *volumeRestrictions) Filter(c *Cycle) (Judge, *Refusal) {
 	if len(c.Pod.Spec.Volumes) == 0 {
 		return nil, nil
 	}
+	v = v.in(c)
 	j := &restrictionJudge{pod: c.Pod,
 		taken: &Refusal{Plugin: plugin, Reasons: []string{"node(s) had no available disk"}},
 		alone: &Refusal{Plugin: plugin, Reasons: []string{"node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"}}}
@@ -172,15 +173,54 @@ func (c *Cluster) claiming(namespace, name string) (pods []*Pod) {
 	return pods
 }
 
-// Changes are that the others go.
-func (v *volumeRestrictions) Changes(c *Cycle, judge Judge, n *Node) []Change {
-	j := judge.(*restrictionJudge)
-	var there []*Pod
+// Changes are that the others go, that all only read a disk, or that a claim is for more than one.
+func (v *volumeRestrictions) Changes(c *Cycle, judge Judge, n *Node) (changes []Change) {
+	v = v.in(c)
+	j, ok := judge.(*restrictionJudge)
+	if !ok || n == nil {
+		return v.volumes.forUnbound(c.Pod.Pod)
+	}
 	for _, disk := range j.disks {
-		there = append(there, j.having(disk, n)...)
+		if pods := j.having(disk, n); len(pods) > 0 {
+			return append(reading(disk, pods), freeing(n, "volume "+disk.Name, pods)...)
+		}
 	}
 	for _, name := range j.claims {
-		there = append(there, c.claiming(j.pod.Namespace, name)...)
+		users := c.claiming(j.pod.Namespace, name)
+		claim, err := v.volumes.claim(j.pod.Namespace, name)
+		if len(users) == 0 || err != nil {
+			continue
+		}
+		shared := claim.DeepCopy()
+		shared.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
+		changes = freeing(n, "claim "+name, users)
+		for i := range changes {
+			changes[i].Text = strings.Replace(changes[i].Text, " on "+n.name, "", 1) // wherever they are
+		}
+		return append(changes, anew(shared, "ReadWriteOnce", "ReadWriteOncePod", "claim-modes", 60))
 	}
-	return freeing(n, "the volume", there)
+	return nil
+}
+
+// reading is that the pod only reads a disk, if all others do.
+func reading(disk *corev1.Volume, others []*Pod) []Change {
+	only := disk.DeepCopy()
+	switch {
+	case only.GCEPersistentDisk != nil:
+		only.GCEPersistentDisk.ReadOnly = true
+	case only.ISCSI != nil:
+		only.ISCSI.ReadOnly = true
+	case only.RBD != nil:
+		only.RBD.ReadOnly = true
+	}
+	if slices.ContainsFunc(others, func(p *Pod) bool { return diskConflicts(only, p.Pod) }) {
+		return nil
+	}
+	return []Change{{Text: "make volume " + disk.Name + " read-only in the pod: all others only read it", Kind: "read-only", Cost: 20, Pod: func(p *corev1.Pod) {
+		for i := range p.Spec.Volumes {
+			if p.Spec.Volumes[i].Name == disk.Name {
+				p.Spec.Volumes[i] = *only
+			}
+		}
+	}}}
 }

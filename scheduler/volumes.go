@@ -28,6 +28,8 @@ type volumes struct {
 	mu             sync.Mutex // guards the fields below
 	assumedVolumes map[string]*corev1.PersistentVolume
 	assumedClaims  map[types.NamespacedName]*corev1.PersistentVolumeClaim
+
+	supposed supposed // of a world in thought; nil for the real one
 }
 
 func newVolumes(f informers.SharedInformerFactory) *volumes {
@@ -40,6 +42,9 @@ func newVolumes(f informers.SharedInformerFactory) *volumes {
 
 // volume is a volume as it will be. What was assumed holds until the informer shows another version than it was based on.
 func (v *volumes) volume(name string) (*corev1.PersistentVolume, error) {
+	if o, ok := supposedOf[*corev1.PersistentVolume](v, "", name); ok {
+		return o, nil
+	}
 	seen, err := v.volumes.Get(name)
 	if err != nil {
 		return nil, err
@@ -66,8 +71,13 @@ func (v *volumes) ofClass(class string) []*corev1.PersistentVolume {
 	all, _ := v.volumes.List(labels.Everything()) // a lister of memory
 	var found []*corev1.PersistentVolume
 	for _, volume := range all {
-		if volume.Spec.StorageClassName == class {
+		if _, ok := supposedOf[*corev1.PersistentVolume](v, "", volume.Name); !ok && volume.Spec.StorageClassName == class {
 			found = append(found, v.withAssumed(volume))
+		}
+	}
+	for _, o := range v.supposed {
+		if volume, ok := o.(*corev1.PersistentVolume); ok && volume.Spec.StorageClassName == class {
+			found = append(found, volume)
 		}
 	}
 	return found
@@ -75,6 +85,9 @@ func (v *volumes) ofClass(class string) []*corev1.PersistentVolume {
 
 // claim is a claim as it will be.
 func (v *volumes) claim(namespace, name string) (*corev1.PersistentVolumeClaim, error) {
+	if o, ok := supposedOf[*corev1.PersistentVolumeClaim](v, namespace, name); ok {
+		return o, nil
+	}
 	seen, err := v.claims.PersistentVolumeClaims(namespace).Get(name)
 	if err != nil {
 		return nil, err

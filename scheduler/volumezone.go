@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	storagevolume "k8s.io/component-helpers/storage/volume"
 )
 
@@ -32,6 +33,7 @@ type place struct {
 
 func (v *volumeZone) Filter(c *Cycle) (Judge, *Refusal) {
 	const plugin = "VolumeZone"
+	v = v.in(c)
 	var places []place
 	for i := range c.Pod.Spec.Volumes {
 		ref := c.Pod.Spec.Volumes[i].PersistentVolumeClaim
@@ -157,7 +159,7 @@ func (v *volumeZone) Facts(c *Cycle, _ Judge, n *Node) (facts []Fact) {
 		return nil
 	}
 	for _, name := range claims(c.Pod.Pod) {
-		found, _ := v.places(c.Pod.Namespace, name)
+		found, _ := v.in(c).places(c.Pod.Namespace, name)
 		for _, p := range found {
 			if !isIn(n.Labels, []place{p}) {
 				facts = append(facts, Fact{Text: fmt.Sprintf("the volume of claim %s is where %s is %s; here it is %q", name, p.key, strings.Join(p.values, " or "), n.Labels[p.key]), Volume: name})
@@ -167,5 +169,44 @@ func (v *volumeZone) Facts(c *Cycle, _ Judge, n *Node) (facts []Fact) {
 	return facts
 }
 
-// Changes are none: volumes do not move.
-func (*volumeZone) Changes(*Cycle, Judge, *Node) []Change { return nil }
+// Changes are to say where a node is that does not say it, or to say it of the volume if its label is wrong: it does not move.
+func (v *volumeZone) Changes(c *Cycle, _ Judge, n *Node) []Change {
+	v = v.in(c)
+	if n == nil {
+		return v.volumes.forUnbound(c.Pod.Pod)
+	}
+	for _, name := range claims(c.Pod.Pod) {
+		found, _ := v.places(c.Pod.Namespace, name)
+		for _, p := range found {
+			if isIn(n.Labels, []place{p}) {
+				continue
+			}
+			key := zoneLabels()[p.key]
+			here, says := n.Labels[p.key]
+			if !says {
+				here, says = n.Labels[key]
+			}
+			if !says {
+				return []Change{labeling(n, 25, map[string]string{key: p.values[0]})}
+			}
+			return v.volumes.correcting(c.Pod.Namespace, name, p, here)
+		}
+	}
+	return nil
+}
+
+// correcting is the change that a claim's volume is where a node is.
+func (v *volumes) correcting(namespace, name string, p place, here string) []Change {
+	claim, err := v.claim(namespace, name)
+	if err != nil {
+		return nil
+	}
+	volume, err := v.volume(claim.Spec.VolumeName)
+	if err != nil {
+		return nil
+	}
+	other := volume.DeepCopy()
+	other.Labels[p.key] = here
+	return []Change{{Text: fmt.Sprintf("correct the label %s of volume %s from %s to %s, if that is where it is", p.key, volume.Name, volume.Labels[p.key], here),
+		Kind: "volume-label", Cost: 50, Storage: []metav1.Object{other}}}
+}

@@ -386,7 +386,7 @@ func (c *Cycle) explainRefusals(y *Why, d *Diagnosis) [][]*explained {
 	if d.Whole {
 		facts, _ := c.behind(d.Others, nil)
 		y.Refusals = []WhyRefusal{{Plugin: d.Others.Plugin, Reasons: d.Others.Reasons, Nodes: d.Nodes, Groups: []WhyGroup{{Facts: facts}}}}
-		return nil
+		return [][]*explained{{{refusal: d.Others, facts: facts}}}
 	}
 	byWay, byFacts := map[string]int{}, map[string]*explained{}
 	var ways [][]*explained

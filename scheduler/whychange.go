@@ -23,6 +23,8 @@ type Change struct {
 	Node func(*corev1.Node) // changes the node
 	Gone []*Pod             // leave the node
 	Come *corev1.Pod        // to the node
+	// Storage are claims, volumes, classes and attachments as they would be, or that there would be.
+	Storage []metav1.Object
 }
 
 // What bounds the search for changes: how many steps one may have, how many nodes of each group are tried, how many tries
@@ -115,13 +117,16 @@ func (x *search) try(n *Node, steps []Change, depth int) {
 	}
 }
 
-// ask looks at the world with the steps done: the node that the pod would get, or what else might help.
+// ask looks at the world with the steps done: the node that the pod would get, or what else might help. n is nil if the pod is
+// refused by all nodes at once.
 func (x *search) ask(n *Node, steps []Change) (next []Change, node string) {
 	world := x.supposing()
 	defer world.undo()
 	pod := x.pod.Pod.Pod.DeepCopy()
 	pod.Spec.SchedulingGates = nil
+	var storage []metav1.Object
 	for i, s := range steps {
+		storage = append(storage, s.Storage...)
 		if s.Pod != nil {
 			s.Pod(pod)
 		}
@@ -137,19 +142,29 @@ func (x *search) ask(n *Node, steps []Change) (next []Change, node string) {
 			world.place(newPod(come), n.name)
 		}
 	}
-	c := x.dryCycle(newPod(pod), x.pod.profile)
+	cycle := func() *Cycle {
+		c := x.dryCycle(newPod(pod), x.pod.profile)
+		c.storage = x.volumes.supposing(storage)
+		return c
+	}
+	c := cycle()
 	c.classOf(c.Pod)
 	if refusal := c.appoint(); refusal != nil {
+		if explainer, _ := c.explainer(refusal.Plugin); explainer != nil {
+			return explainer.Changes(c, nil, nil), ""
+		}
 		return nil, ""
 	}
-	if refusal := c.judge(n); refusal != nil {
-		explainer, judge := c.explainer(refusal.Plugin)
-		if explainer == nil || judge == nil || c.judgeAsIs(n) == nil {
-			return nil, ""
+	if n != nil {
+		if refusal := c.judge(n); refusal != nil {
+			explainer, judge := c.explainer(refusal.Plugin)
+			if explainer == nil || judge == nil || c.judgeAsIs(n) == nil {
+				return nil, ""
+			}
+			return explainer.Changes(c, judge, n), ""
 		}
-		return explainer.Changes(c, judge, n), ""
 	}
-	found, _ := x.dryCycle(newPod(pod), x.pod.profile).decide()
+	found, _ := cycle().decide()
 	if found == nil {
 		return nil, ""
 	}
