@@ -11,6 +11,7 @@ import (
 //   - An intent is left before the transaction: the bytes to be written and what follows from them. It serves an event
 //     with the same key and the same bytes, whoever wrote them.
 //   - An entry is left after the transaction, under its revision, and may have memos already: the answer to the writer.
+//     Who changes the object next starts from it.
 type hints struct {
 	mu      sync.Mutex
 	intents map[Key]*intent
@@ -50,7 +51,7 @@ func (h *hints) settle(k Key, in *intent, r Revision) *Entry {
 	}
 	s := in.store
 	e := s.newEntry(k, in.encoded, in.attrs, r)
-	if s.present.Load() != nil && s.db.applied.Load() < r {
+	if last := h.entries[k]; s.present.Load() != nil && s.db.applied.Load() < r && (last == nil || last.Revision < r) {
 		h.entries[k] = e
 	}
 	return e
@@ -61,7 +62,6 @@ func (h *hints) take(k Key, r Revision, value []byte) *Entry {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if e := h.entries[k]; e != nil && e.Revision == r {
-		delete(h.entries, k)
 		return e
 	}
 	in := h.intents[k]
@@ -72,7 +72,14 @@ func (h *hints) take(k Key, r Revision, value []byte) *Entry {
 	return in.taken
 }
 
-// sweep drops entries whose events have passed without taking them.
+// written is what this process has written last at a key, as long as the cache has not come as far; else nil.
+func (h *hints) written(k Key) *Entry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.entries[k]
+}
+
+// sweep drops entries that readers find in the cache by now.
 func (h *hints) sweep(passed Revision) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -41,8 +41,8 @@ func (s *Store) Create(ctx context.Context, k Key, o Object, ttl time.Duration) 
 //
 // This is the only compare-and-swap loop. Each turn:
 //
-//  1. takes the current entry: at first the cached one, which is nearly always right and costs no round trip; after a
-//     collision the one that won, which etcd's answer brings along;
+//  1. takes the current entry: at first the cached one, or what this process has written since, which is nearly always
+//     right and costs no round trip; after a collision the one that won, which etcd's answer brings along;
 //  2. lets decide make up its mind. decide must be a function of what it is given: it may run several times, and
 //     what it returned before is forgotten. It must not change the current object, which others read;
 //  3. if the outcome is not a write (a refusal, or the object stays as it is), makes sure that it was decided on the
@@ -109,6 +109,9 @@ func (s *Store) Update(ctx context.Context, k Key, decide func(current *Entry) (
 
 // start is the entry that the first turn decides on, and whether it is known to be current.
 func (s *Store) start(ctx context.Context, k Key) (current *Entry, verified bool, err error) {
+	if e := s.hints.written(k); e != nil {
+		return e, false, nil
+	}
 	if e := s.cached(k); e != nil {
 		return e, false, nil
 	}

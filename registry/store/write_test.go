@@ -2,13 +2,16 @@ package store_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -215,4 +218,55 @@ func TestNewObjectIsWrittenBareAndReadWhole(t *testing.T) {
 	if second := put(t, s, k, pod()); second.Revision != first.Revision {
 		t.Errorf("a further one has nothing to write: got revision %v after %v", second.Revision, first.Revision)
 	}
+}
+
+// The cache need not know of a write when the next one at the same key is decided on, as when a pod is marked and removed.
+func TestWhatWasJustWrittenIsChangedAtTheFirstTry(t *testing.T) {
+	e := startEtcd(t, "")
+	counted := &lostTxns{KV: e.Client().KV}
+	s := openDB(t, e, func(o *store.Options) {
+		client := clientv3.NewCtxClient(t.Context())
+		client.KV, client.Watcher, client.Lease = counted, e.Client().Watcher, e.Client().Lease
+		o.Client = client
+	}).Open(configMaps())
+	if _, err := s.List(t.Context(), store.ListOptions{}); err != nil { // from here on there is a cache
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		if _, err := s.Create(t.Context(), key(i), configMap(key(i), "new"), 0); err != nil {
+			t.Fatal(err)
+		}
+		marked := put(t, s, key(i), configMap(key(i), "marked"))
+		if gone := remove(t, s, key(i)); gone.Revision <= marked.Revision {
+			t.Fatalf("marked at %v, removed at %v", marked.Revision, gone.Revision)
+		}
+	}
+	if n := counted.lost.Load(); n > 0 {
+		t.Errorf("%d transactions were decided on a past that was over", n)
+	}
+}
+
+// lostTxns counts transactions whose condition did not hold.
+type lostTxns struct {
+	clientv3.KV
+	lost atomic.Int32
+}
+
+func (l *lostTxns) Txn(ctx context.Context) clientv3.Txn { return &lostTxn{l.KV.Txn(ctx), l} }
+
+type lostTxn struct {
+	clientv3.Txn
+	of *lostTxns
+}
+
+func (t *lostTxn) If(c ...clientv3.Cmp) clientv3.Txn  { t.Txn = t.Txn.If(c...); return t }
+func (t *lostTxn) Then(o ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(o...); return t }
+func (t *lostTxn) Else(o ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(o...); return t }
+
+func (t *lostTxn) Commit() (*clientv3.TxnResponse, error) {
+	r, err := t.Txn.Commit()
+	if err == nil && !r.Succeeded {
+		t.of.lost.Add(1)
+	}
+	return r, err
 }
