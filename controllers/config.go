@@ -52,6 +52,8 @@ type Config struct {
 	Workers map[string]int
 	// Metrics takes counts of the queues; nil if nobody wants them.
 	Metrics prometheus.Registerer
+	// Check is given each controller that runs, and what is wrong if it does not any more; nil if nobody asks.
+	Check func(controller string, of func() error)
 	// LocalVolumes is the folder, on each node, below which volumes of LocalPathProvisioner lie; none are made if it is empty.
 	LocalVolumes string
 	// Informers are shared with the other parts of the process; all are of whole resources.

@@ -14,6 +14,7 @@ import (
 type metrics struct {
 	adds, retries  *prometheus.CounterVec
 	waited, worked *prometheus.HistogramVec
+	running        *prometheus.GaugeVec
 
 	mu     sync.Mutex // guards queues
 	queues []*measured
@@ -32,12 +33,13 @@ func newMetrics() *metrics {
 		retries: counter("retries_total", "Keys that came back after an error."),
 		waited:  histogram("queue_duration_seconds", "Time in seconds that a key was in the queue."),
 		worked:  histogram("work_duration_seconds", "Time in seconds that the turn of a key took."),
+		running: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "running_managed_controllers", Help: "Whether a controller runs."}, []string{"manager", "name"}),
 	}
 }
 
 // collectors are all of them.
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.adds, m.retries, m.waited, m.worked, m}
+	return []prometheus.Collector{m.adds, m.retries, m.waited, m.worked, m.running, m}
 }
 
 // Describe and Collect show what is so at the moment.

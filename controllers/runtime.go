@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -117,6 +118,7 @@ type loop struct {
 	queue   workqueue.TypedRateLimitingInterface[Key]
 	events  record.EventRecorder
 	awaited awaited
+	ended   atomic.Bool
 }
 
 // Back-off of a key that fails, as upstream's.

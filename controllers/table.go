@@ -115,9 +115,12 @@ func Run(ctx context.Context, c *Config) error {
 	}
 	var loops []*loop
 	for _, row := range rows {
-		l := row.New(c)
+		l, first := row.New(c), len(loops)
 		for next := &l; next != nil; next = next.Beside {
 			loops = append(loops, newLoop(row, *next, c))
+		}
+		if own := loops[first:]; c.Check != nil {
+			c.Check(row.Name, func() error { return ended(own) })
 		}
 	}
 	c.Informers.Start(ctx.Done())
@@ -127,10 +130,26 @@ func Run(ctx context.Context, c *Config) error {
 	}
 	errs := make([]error, len(loops))
 	for i, l := range loops {
-		running.Go(func() { errs[i] = l.run(ctx) })
+		running.Go(func() {
+			c.metrics.running.WithLabelValues(manager, l.name).Set(1)
+			errs[i] = l.run(ctx)
+			l.ended.Store(true)
+			c.metrics.running.WithLabelValues(manager, l.name).Set(0)
+		})
 	}
 	running.Wait()
 	return errors.Join(errs...)
+}
+
+// manager is what upstream calls the program that the controllers are of.
+const manager = "kube-controller-manager"
+
+// ended says that one of a controller's loops runs no more.
+func ended(loops []*loop) error {
+	if slices.ContainsFunc(loops, func(l *loop) bool { return l.ended.Load() }) {
+		return errors.New("it has ended")
+	}
+	return nil
 }
 
 // chosen are the rows that Controllers names.

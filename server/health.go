@@ -90,8 +90,8 @@ func (h *health) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-// Handler serves one end point and the checks below it.
-func (h Checks) Handler(point string) http.Handler {
+// Handler serves one end point and the checks below it, and notes what came of them.
+func (h Checks) Handler(point string, slis *SLIs) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			http.Error(w, "405 method not allowed", http.StatusMethodNotAllowed)
@@ -102,7 +102,7 @@ func (h Checks) Handler(point string) http.Handler {
 			answerCheck(w, r, asked, name)
 			return
 		}
-		answerChecks(w, r, strings.TrimPrefix(point, "/"), asked)
+		answerChecks(w, r, strings.TrimPrefix(point, "/"), asked, slis)
 	})
 }
 
@@ -121,7 +121,7 @@ func answerCheck(w http.ResponseWriter, r *http.Request, asked []Check, name str
 }
 
 // answerChecks runs all checks of an end point.
-func answerChecks(w http.ResponseWriter, r *http.Request, point string, asked []Check) {
+func answerChecks(w http.ResponseWriter, r *http.Request, point string, asked []Check, slis *SLIs) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	query := r.URL.Query()
@@ -134,7 +134,9 @@ func answerChecks(w http.ResponseWriter, r *http.Request, point string, asked []
 			fmt.Fprintf(&text, "[+]%s excluded: ok\n", c.Name)
 			continue
 		}
-		if err := c.Run(r.Context()); err != nil {
+		err := c.Run(r.Context())
+		slis.note(c.Name, point, err)
+		if err != nil {
 			failed = true
 			fmt.Fprintf(&text, "[-]%s failed: reason withheld\n", c.Name)
 			continue

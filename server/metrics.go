@@ -51,7 +51,7 @@ func newMetrics(s *Server) *metrics {
 	if s.fairness != nil {
 		r.MustRegister(s.fairness.Collector())
 	}
-	r.MustRegister(m.total, m.duration, m.size, m.running, m.watches, storeMetrics(s.storage.all()),
+	r.MustRegister(BuildInfo(), m.total, m.duration, m.size, m.running, m.watches, storeMetrics(s.storage.all()),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	r.MustRegister(tokenMetrics(s.security.accounts.Uses())...)
 	all := prometheus.Gatherers{r}

@@ -158,7 +158,7 @@ func (o *controllersOptions) run(ctx context.Context, t *term) error {
 		SigningCertFile: o.given.SigningCertFile, SigningKeyFile: o.given.SigningKeyFile, RootCA: o.given.RootCA, SignToken: o.given.SignToken,
 		LocalVolumes: o.LocalVolumes, ServiceRanges: o.given.ServiceRanges,
 		Controllers: o.Controllers, Workers: o.Workers, NodeGrace: o.NodeGrace, EndedPodsKept: o.EndedPodsKept, CertificateLife: o.SigningLife,
-		Discovery: t.client.Discovery(), Metadata: meta, Informers: t.informers, Clock: clock.RealClock{}, Log: t.log, EventsFrom: t.voice.recorder, Metrics: t.counts(),
+		Discovery: t.client.Discovery(), Metadata: meta, Informers: t.informers, Clock: clock.RealClock{}, Log: t.log, EventsFrom: t.voice.recorder, Metrics: t.counts(), Check: t.check,
 	}
 	if o.EndedPodsKept <= 0 {
 		c.EndedPodsKept = -1

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 	"github.com/knarr-dev/knarr/server"
 )
 
-// desk is where a part tells how it is: /healthz, /livez, /readyz, /metrics, /configz, /debug/pprof, and what its present
+// desk is where a part tells how it is: /healthz, /livez, /readyz, /metrics, /metrics/slis, /configz, /debug/pprof, and what its present
 // term has to add. A part that waits for its lease is well, and ready to take it.
 type desk struct {
 	part
@@ -34,6 +35,9 @@ type presence struct {
 	term    *term
 	metrics *prometheus.Registry
 	handler atomic.Pointer[http.Handler] // of paths that are the part's own
+
+	mu     sync.Mutex     // guards the field below
+	checks []server.Check // of what the part consists of
 }
 
 // renewalSlack is how long after its lease has run out a leader that still thinks it leads is well, as upstream's.
@@ -42,7 +46,7 @@ const renewalSlack = 20 * time.Second
 func newDesk(p part, profiles bool) *desk {
 	d := &desk{part: p, profiles: profiles, watchDog: leaderelection.NewLeaderHealthzAdaptor(renewalSlack),
 		lasting: prometheus.NewRegistry()}
-	d.lasting.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	d.lasting.MustRegister(server.BuildInfo(), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "leader_election_master_status",
 			Help:        "Whether this process leads, by the name of the lease.",
 			ConstLabels: prometheus.Labels{"name": p.program}}, func() float64 {
@@ -66,14 +70,26 @@ func (t *term) counts() prometheus.Registerer { return t.desk.present.Load().met
 // show adds the paths that are the part's own.
 func (t *term) show(h http.Handler) { t.desk.present.Load().handler.Store(&h) }
 
+// check adds one of something that the part consists of.
+func (t *term) check(name string, of func() error) {
+	p := t.desk.present.Load()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.checks = append(p.checks, server.Check{Name: name, Of: healthPoints(), Run: func(context.Context) error { return of() }})
+}
+
+func healthPoints() []string { return []string{"/healthz", "/livez", "/readyz"} }
+
 // handler answers those who may ask.
 func (d *desk) handler() http.Handler {
 	mux := http.NewServeMux()
-	checks := d.checks()
-	for _, point := range []string{"/healthz", "/livez", "/readyz"} {
-		mux.Handle(point, checks.Handler(point))
-		mux.Handle(point+"/", checks.Handler(point))
+	slis := server.NewSLIs()
+	for _, point := range healthPoints() {
+		asked := func(w http.ResponseWriter, r *http.Request) { d.checks().Handler(point, slis).ServeHTTP(w, r) }
+		mux.HandleFunc(point, asked)
+		mux.HandleFunc(point+"/", asked)
 	}
+	mux.Handle("/metrics/slis", slis)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.GathererFunc(d.gather), promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /configz", d.configz)
 	if d.profiles {
@@ -115,9 +131,8 @@ func (d *desk) configz(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (d *desk) checks() server.Checks {
-	all := []string{"/healthz", "/livez", "/readyz"}
-	ready := []string{"/readyz"}
-	return server.Checks{
+	all, ready := healthPoints(), []string{"/readyz"}
+	checks := server.Checks{
 		{Name: "ping", Of: all, Run: func(context.Context) error { return nil }},
 		{Name: "leaderElection", Of: all, Run: func(context.Context) error { return d.watchDog.Check(nil) }},
 		{Name: "informer-sync", Of: ready, Run: func(context.Context) error { return d.synced() }},
@@ -128,6 +143,12 @@ func (d *desk) checks() server.Checks {
 			return nil
 		}},
 	}
+	if p := d.present.Load(); p != nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		checks = append(checks, p.checks...)
+	}
+	return checks
 }
 
 // synced reports whether the informers of the present term have all that there is.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -260,5 +262,52 @@ func TestElectionsThatCannotBe(t *testing.T) {
 		if e.Elect = false; e.check() != nil {
 			t.Errorf("%s is refused though nobody stands", rule)
 		}
+	}
+}
+
+// TestAPartTellsOfWhatItConsists: controllers are checks below their names, while they run, and what comes of them is counted.
+func TestAPartTellsOfWhatItConsists(t *testing.T) {
+	d := newDesk(controllersPart(&controllersOptions{}), false)
+	h := d.handler()
+	ask := func(method, path string) (int, string) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+		return w.Code, w.Body.String()
+	}
+	x := &term{station: &station{desk: d}}
+	end := d.begin(x)
+	broken := errors.New("it has ended")
+	var state error
+	x.check("job-controller", func() error { return state })
+	x.check("cronjob-controller", func() error { return nil })
+	for _, c := range []struct {
+		rule, method, path string
+		state              error
+		code               int
+		says               string
+	}{
+		{"one of them", "GET", "/healthz/job-controller", nil, 200, "ok"},
+		{"all of them", "GET", "/livez?verbose", nil, 200, "[+]job-controller ok\n[+]cronjob-controller ok\nlivez check passed"},
+		{"one that has ended", "GET", "/healthz/job-controller", broken, 500, "it has ended"},
+		{"all, of which one has ended", "GET", "/livez", broken, 500, "[-]job-controller failed: reason withheld\n[+]cronjob-controller ok\nlivez check failed"},
+		{"what nobody runs", "GET", "/healthz/made-up", nil, 404, ""},
+		{"how it was the last time", "GET", "/metrics/slis", nil, 200, `kubernetes_healthcheck{name="job-controller",type="livez"} 0`},
+		{"and how often before", "GET", "/metrics/slis", nil, 200, `kubernetes_healthchecks_total{name="job-controller",status="success",type="livez"} 1`},
+		{"counted anew", "DELETE", "/metrics/slis", nil, 200, "metrics reset"},
+	} {
+		state = c.state
+		if code, text := ask(c.method, c.path); code != c.code || !strings.Contains(text, c.says) {
+			t.Errorf("%s: %d, want %d and %q:\n%s", c.rule, code, c.code, c.says, text)
+		}
+	}
+	if _, text := ask("GET", "/metrics/slis"); strings.Contains(text, "job-controller") {
+		t.Errorf("after the reset: %s", text)
+	}
+	if _, text := ask("GET", "/metrics"); !strings.Contains(text, `git_version="v1.36.3"`) {
+		t.Error("nothing says what it was built from")
+	}
+	end()
+	if code, _ := ask("GET", "/healthz/job-controller"); code != 404 {
+		t.Errorf("%d: a controller is told of that does not run here", code)
 	}
 }

@@ -95,6 +95,7 @@ func TestWhoMayAskAPart(t *testing.T) {
 		{rule: "a wrong token does not get what none gets", path: "/healthz", token: "made up", code: 401},
 		{rule: "a user without the right", path: "/metrics", token: anybody, code: 403, says: "system:serviceaccount:default:anybody"},
 		{rule: "a user with the right", path: "/metrics", token: monitor, code: 200, says: `leader_election_master_status{name="kube-scheduler"} 1`},
+		{rule: "and what came of the checks", path: "/metrics/slis", token: monitor, code: 200, says: `kubernetes_healthcheck{name="leaderElection",type="readyz"} 1`},
 		{rule: "and with that one only", path: "/configz", token: monitor, code: 403},
 		{rule: "a certificate of the cluster's authority", path: "/configz", certificate: &own, code: 200, says: `{"componentconfig":`},
 		{rule: "whom the front proxy names", path: "/configz", certificate: &frontProxy, names: "somebody", code: 403, says: `User \"somebody\"`},
