@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -132,10 +133,19 @@ func TestStatus(t *testing.T) {
 	up := cluster.Start(t, "up", "--simulated-nodes=1")
 	eventually(t, "all is well", func() bool { _, well := status(up); return well })
 	text, _ := status(up)
-	for _, want := range []string{up.URL, "API server", "controllers   https://", "scheduler     https://", "led by ", "1 ready"} {
+	for _, want := range []string{up.URL, "API server", "controllers   https://", "scheduler     https://", "node agents   https://", "led by ", "1 ready"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in\n%s", want, text)
 		}
+	}
+	other := up.Agent("--hostname-override=other", "--node-ip=127.0.0.1", "--address=127.0.0.1", fmt.Sprintf("--port=%d", cluster.FreePort(t)))
+	eventually(t, "another agent is well", func() bool {
+		text, well := status(up)
+		return well && strings.Contains(text, ", https://") && strings.Contains(text, "2 ready")
+	})
+	other.Kill()
+	if text, well := status(up); well || !strings.Contains(text, "1 ready, 1 not: other: does not answer") {
+		t.Errorf("of an agent that was killed it says\n%s", text)
 	}
 	up.Stop()
 	if text, well := status(up); well || !strings.Contains(text, "nothing answers") {

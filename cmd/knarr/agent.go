@@ -93,7 +93,7 @@ func (o *agentOptions) run(ctx context.Context, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	h := &nodeHost{bind: o.Bind, address: o.Address, port: o.Port, simulation: o.Simulation, log: log,
+	h := &nodeHost{bind: o.Bind, address: o.Address, port: o.Port, simulation: o.Simulation, dataDir: o.DataDir, log: log,
 		manifests: nodeagent.Manifests{Path: o.Manifests, URL: o.URL, Header: header, Period: manifestPeriod}, reach: o.reach, admin: o.admin}
 	if h.address == nil {
 		if h.address, err = utilnet.ResolveBindAddress(o.Bind); utilnet.IsNoRoutesError(err) {

@@ -70,6 +70,7 @@ type nodeHost struct {
 	shown         *auth.Certificate // to those; nil makes one that nobody vouches for
 	simulation    string            // file of rules for simulated pods; none if empty
 	manifests     nodeagent.Manifests
+	dataDir       string     // where it is noted that agents answer
 	informers     *gathering // of which a fleet takes its own; nil where nobody else has any
 	log           *slog.Logger
 }
@@ -231,6 +232,11 @@ func (h *nodeHost) runAgent(ctx context.Context, user registry.User, names []str
 		defer close(served)
 		web.Serve(listener) // ends with the agent
 	}()
+	if forget, err := noteAddress(h.dataDir, agentNote(names[0]), urlOf(listener)); err != nil {
+		log.Warn("`knarr status` will not find an agent", "node", names[0], "err", err)
+	} else {
+		defer forget()
+	}
 	err = agent.Run(ctx, ready)
 	web.Close()
 	<-served
@@ -283,7 +289,7 @@ func knownBy(who auth.Authenticator) func(*http.Request) (*authenticationv1.User
 // one address only.
 func hostedBy(s *server.Server, c *server.Config, simulation string, log *slog.Logger) (*nodeHost, error) {
 	_, authorities := s.Parts()
-	h := &nodeHost{bind: c.BindAddress, address: c.BindAddress, authorities: authorities, simulation: simulation, log: log,
+	h := &nodeHost{bind: c.BindAddress, address: c.BindAddress, authorities: authorities, simulation: simulation, dataDir: c.DataDir, log: log,
 		reach: func(user registry.User) (reach, error) { return inside{s, user}, nil },
 		admin: func() (*rest.Config, error) {
 			return inside{s, registry.User{Name: "system:apiserver", Groups: []string{"system:masters"}}}.own(), nil

@@ -121,19 +121,21 @@ func (o *statusOptions) look(ctx context.Context, chosen bool) (*screen, error) 
 	if v, err := client.Discovery().ServerVersion(); err == nil {
 		s.Title += ": Kubernetes " + v.GitVersion
 	}
-	asked := []func() line{
-		func() line { return o.partLine(ctx, client, controllersPart(nil)) },
-		func() line { return o.partLine(ctx, client, schedulerPart(nil)) },
-		func() line { return nodesLine(ctx, client) },
-		func() line { return podsLine(ctx, client) },
+	one := func(l line) []line { return []line{l} }
+	asked := []func() []line{
+		func() []line { return one(o.partLine(ctx, client, controllersPart(nil))) },
+		func() []line { return one(o.partLine(ctx, client, schedulerPart(nil))) },
+		func() []line { return o.agentsLine(ctx, config) },
+		func() []line { return one(nodesLine(ctx, client)) },
+		func() []line { return one(podsLine(ctx, client)) },
 	}
-	answers := make([]line, len(asked))
+	answers := make([][]line, len(asked))
 	var asking sync.WaitGroup
 	for i, ask := range asked {
 		asking.Go(func() { answers[i] = ask() })
 	}
 	asking.Wait()
-	s.Lines = append(s.Lines, answers...)
+	s.Lines = append(s.Lines, slices.Concat(answers...)...)
 	return s, nil
 }
 

@@ -230,6 +230,9 @@ func greet(w io.Writer, c *server.Config, stations []*station, nodes []string, t
 		}
 		s.Lines = append(s.Lines, line{Part: x.name, Where: where})
 	}
+	if _, urls := agentNotes(c.DataDir); len(urls) > 0 {
+		s.Lines = append(s.Lines, line{Part: agentsPart, Where: agentsWhere(urls)})
+	}
 	s.Lines = append(s.Lines, line{Part: "nodes", Where: nodesText(nodes)})
 	if err := s.print(w); err != nil {
 		return err
