@@ -47,7 +47,8 @@ func (c *call) deletecollection() error {
 // and all that wait together are written together.
 const removers = 16
 
-// removeAll removes the objects of a list. After an error no more are begun.
+// removeAll removes the objects of a list. After an error no more are begun, and what was begun is seen through: as objects are
+// begun in the list's order, the first of it that failed is known, and its error is the one that is told.
 func (c *call) removeAll(blocks []store.Block, o *metav1.DeleteOptions) error {
 	var keys []store.Key
 	for _, b := range blocks {
@@ -56,7 +57,7 @@ func (c *call) removeAll(blocks []store.Block, o *metav1.DeleteOptions) error {
 		}
 	}
 	n := min(removers, len(keys))
-	forks, errs, panics := make([]*call, n), make([]error, n), make([]error, n)
+	forks, failures, panics := make([]*call, n), make([]failedRemoval, n), make([]error, n)
 	var next atomic.Int64
 	var failed atomic.Bool
 	var running sync.WaitGroup
@@ -69,9 +70,13 @@ func (c *call) removeAll(blocks []store.Block, o *metav1.DeleteOptions) error {
 					failed.Store(true)
 				}
 			}()
-			for i := int(next.Add(1)) - 1; i < len(keys) && !failed.Load(); i = int(next.Add(1)) - 1 {
+			for !failed.Load() {
+				i := int(next.Add(1)) - 1
+				if i >= len(keys) {
+					return
+				}
 				if _, err := forks[w].remove(forks[w].ctx(), keys[i], o); err != nil && !apierrors.IsNotFound(err) {
-					errs[w] = err
+					failures[w] = failedRemoval{i, err}
 					failed.Store(true)
 				}
 			}
@@ -84,12 +89,24 @@ func (c *call) removeAll(blocks []store.Block, o *metav1.DeleteOptions) error {
 			panic(panics[w]) // on the request's own goroutine, where it is answered
 		}
 	}
-	for _, err := range errs {
-		if err != nil {
-			return err
+	return firstOf(failures)
+}
+
+// failedRemoval is where in the list an object stands that could not be removed, and why.
+type failedRemoval struct {
+	at  int
+	err error
+}
+
+// firstOf is the error of the first in the list; nil if nothing failed.
+func firstOf(failures []failedRemoval) error {
+	var first failedRemoval
+	for _, f := range failures {
+		if f.err != nil && (first.err == nil || f.at < first.at) {
+			first = f
 		}
 	}
-	return nil
+	return first.err
 }
 
 // fork is the call for one of several goroutines that serve it together: what it says on the way is its own until it joins.
