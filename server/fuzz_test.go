@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -107,6 +108,50 @@ func FuzzPatch(f *testing.F) {
 			_, err = c.patchedJSON(whole, body, c.decoder())
 		}
 		mustBeStatus(t, err)
+	})
+}
+
+// What a strategic merge patch touches is merged alone, which must lead where merging the whole leads.
+func FuzzStrategicMergeOfWhatIsTouched(f *testing.F) {
+	for _, seed := range []string{
+		`{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"},{"$patch":"delete","type":"PodScheduled"}]},"metadata":{"uid":"u"}}`,
+		`{"spec":{"$retainKeys":["nodeName"],"nodeName":"n"}}`,
+		`{"spec":{"$setElementOrder/containers":[{"name":"d"},{"name":"c"}],"containers":[{"name":"c","image":"j"}]}}`,
+		`{"metadata":{"labels":null,"annotations":{"x":"y"},"$deleteFromPrimitiveList/finalizers":["f"]},"spec":{"nodeName":null}}`,
+		`{"$patch":"replace","metadata":{"name":"x"}}`, `{"spec":null}`, `{"spec":7}`, `{"unknown":{"a":1},"spec":{"unknown":2}}`,
+		`{"kind":"Pod","apiVersion":"v1","spec":{"tolerations":[{"key":"k"}],"securityContext":{"runAsUser":1}}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		live := row(t, "Pod").New().(*corev1.Pod)
+		live.Name, live.Namespace, live.Labels, live.Finalizers = "x", "n", map[string]string{"a": "1"}, []string{"f", "g"}
+		live.Spec.Containers = []corev1.Container{{Name: "c", Image: "i"}, {Name: "d", Image: "i"}}
+		live.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}
+		before := live.DeepCopy()
+		merged := func(whole bool) (string, string) {
+			c := fuzzCall(t, "Pod", http.MethodPatch, string(types.StrategicMergePatchType))
+			of := *c.row
+			of.LossyJSON = whole
+			c.row, c.fieldValidation = &of, metav1.FieldValidationStrict
+			obj, err := c.mergedStrategically(live, c.version.New(), body)
+			if err != nil {
+				return "", err.Error()
+			}
+			j, err := marshalJSON(obj)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(j), ""
+		}
+		part, complaint := merged(false)
+		whole, expected := merged(true)
+		if part != whole || complaint != expected {
+			t.Errorf("%s\nof what is touched: %s %s\nof the whole:       %s %s", body, part, complaint, whole, expected)
+		}
+		if !reflect.DeepEqual(live, before) {
+			t.Error("the object that is patched has changed")
+		}
 	})
 }
 

@@ -273,12 +273,9 @@ func (c *call) applyOperations(whole, body []byte) ([]byte, []error, error) {
 
 // mergedStrategically merges a patch by the kind's own rules (lists by key) into a new object of the same version.
 func (c *call) mergedStrategically(live, into registry.Object, body []byte) (registry.Object, error) {
-	original, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
-	if err != nil {
-		return nil, err
-	}
 	patch := map[string]any{}
 	var strict []error
+	var err error
 	if c.strict() {
 		strict, err = kjson.UnmarshalStrict(body, &patch)
 	} else {
@@ -286,6 +283,17 @@ func (c *call) mergedStrategically(live, into registry.Object, body []byte) (reg
 	}
 	if err != nil {
 		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	// Only what the patch touches is merged, unless it is about the whole.
+	part := live
+	fields, some := c.s.outlines.names.touched(reflect.TypeOf(live).Elem(), patch)
+	if some = some && !c.row.LossyJSON; some {
+		part = reflect.New(reflect.TypeOf(live).Elem()).Interface().(registry.Object)
+		copyFields(part, live, fields)
+	}
+	original, err := runtime.DefaultUnstructuredConverter.ToUnstructured(part)
+	if err != nil {
+		return nil, err
 	}
 	merged, err := strategicpatch.StrategicMergeMapPatch(original, patch, into)
 	if err != nil {
@@ -300,6 +308,10 @@ func (c *call) mergedStrategically(live, into registry.Object, body []byte) (reg
 	}
 	if err := c.heedStrict(strict, fmt.Sprintf("%+v", patch)); err != nil {
 		return nil, err
+	}
+	if some {
+		part, into = into, live.DeepCopyObject().(registry.Object)
+		copyFields(into, part, fields)
 	}
 	into.GetObjectKind().SetGroupVersionKind(live.GetObjectKind().GroupVersionKind())
 	return into, nil
