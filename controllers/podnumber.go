@@ -64,7 +64,10 @@ func (x *podNumbers) saw(old, now metav1.Object) {
 	defer x.mu.Unlock()
 	if now != nil {
 		x.note(reference.UID, p)
-	} else if owner := x.owners.cached(Key{p.Namespace, reference.Name}); owner == nil || owner.GetUID() != reference.UID {
+		return
+	}
+	owner := x.owners.cached(Key{p.Namespace, reference.Name})
+	if x.owners.informer.HasSynced() && (owner == nil || owner.GetUID() != reference.UID) {
 		delete(x.used, reference.UID) // forgotten once, and seen again in a pod that came after
 	}
 }
