@@ -149,8 +149,9 @@ func (e *election) lock(x *station) (resourcelock.Interface, error) {
 	if name == "" {
 		name = x.program
 	}
-	return resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, e.Namespace, name,
+	lock, err := resourcelock.NewFromKubeconfig(resourcelock.LeasesResourceLock, e.Namespace, name,
 		resourcelock.ResourceLockConfig{Identity: x.identity, EventRecorder: x.voice.recorder(x.program)}, x.own(), e.Deadline)
+	return heldLock{lock, x.hold}, err
 }
 
 // release gives up a lease that nobody renews any more. If that fails, the others wait as for one that was killed.

@@ -52,6 +52,7 @@ type station struct {
 	reach
 	client    kubernetes.Interface
 	election  *election
+	hold      *hold  // of its lease
 	identity  string // under which it holds its lease
 	informers *gathering
 	voice     *voice
@@ -60,9 +61,11 @@ type station struct {
 	log       *slog.Logger
 }
 
-// term is what a part has while it works.
+// term is what a part has while it works. It writes while its lease is held, and not longer.
 type term struct {
 	*station
+	reach
+	client    kubernetes.Interface
 	informers informers.SharedInformerFactory
 }
 
@@ -80,7 +83,7 @@ func newStation(p part, r reach, e *election, identity string, g *gathering, d *
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.name, err)
 	}
-	x := &station{part: p, reach: r, client: client, election: e, identity: identity, informers: g, desk: d, log: log}
+	x := &station{part: p, reach: r, client: client, election: e, hold: &hold{life: e.Deadline}, identity: identity, informers: g, desk: d, log: log}
 	x.voice = newVoice(client)
 	g.stands(p.name)
 	return x, nil
@@ -111,7 +114,14 @@ func (x *station) work(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	t := &term{x, shared}
+	t := &term{x, x.reach, x.client, shared}
+	if x.election.Elect {
+		var err error
+		t.reach = covered{x.reach, x.hold}
+		if t.client, err = kubernetes.NewForConfig(t.own()); err != nil {
+			return err
+		}
+	}
 	defer x.desk.begin(t)()
 	return x.run(ctx, t)
 }
