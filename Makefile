@@ -49,7 +49,7 @@ bench: bin/knarr bin/etcd
 chaos: export ROUNDS ?= 200
 chaos: export SEED ?= 1
 chaos: bin/knarr
-	go test -count=1 -timeout 90m -v -run TestChaos ./test/chaos
+	go test -count=1 -timeout 90m -v -run 'TestChaos|TestALeaderWakesUp' ./test/chaos
 
 conformance: build
 	cd test/conformance && $(GO) run . -root ../.. $(if $(FOCUS),-focus '$(FOCUS)') $(if $(LIST),-list $(abspath $(LIST)))

@@ -21,7 +21,7 @@ import (
 type judge struct {
 	most  map[types.UID]int // pods of a workload in this round
 	least map[types.UID]int // of which are ready, if it is a Deployment
-	// doubted is set while there may be two leaders: what only a single one can keep is not asked for then.
+	// doubted is set while two leaders act: what only a single one can keep is not asked for then. That no owner has a pod too many is.
 	doubted  bool
 	steady   map[types.UID]bool                  // guarded Deployments that have been complete once
 	done     map[types.UID]map[types.UID]success // by Job and pod
@@ -129,7 +129,7 @@ func (j *judge) seePod(s state, c change, p *corev1.Pod) {
 	}
 	pods := podsOf(s, controller.UID)
 	most, known := j.most[controller.UID]
-	if n := len(active(pods)); !j.doubted && known && c.first && n > most {
+	if n := len(active(pods)); known && c.first && n > most {
 		j.wrong(c, "%s %s has %d pods of %d", controller.Kind, controller.Name, n, most)
 	}
 	switch owner := s[controller.UID].(type) {
@@ -143,7 +143,7 @@ func (j *judge) seePod(s state, c change, p *corev1.Pod) {
 		onNodes := map[string]int{}
 		for _, p := range active(pods) {
 			node := targetOf(p)
-			if onNodes[node]++; onNodes[node] > 1 && !j.doubted {
+			if onNodes[node]++; onNodes[node] > 1 {
 				j.wrong(c, "DaemonSet %s has %d pods on %s", owner.Name, onNodes[node], node)
 			}
 		}
@@ -151,7 +151,7 @@ func (j *judge) seePod(s state, c change, p *corev1.Pod) {
 		indexes := map[string]int{}
 		for _, p := range active(pods) {
 			if index, has := p.Annotations[batchv1.JobCompletionIndexAnnotation]; has {
-				if indexes[index]++; indexes[index] > 1 && !j.doubted {
+				if indexes[index]++; indexes[index] > 1 {
 					j.wrong(c, "Job %s has %d pods of index %s", owner.Name, indexes[index], index)
 				}
 			}

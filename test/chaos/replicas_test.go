@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,6 +29,10 @@ func (r *replica) kill() {
 	r.Process.Kill() // an ended process needs none
 	<-r.ended
 }
+
+// stop lets it do nothing until it goes on, and know nothing of the time between.
+func (r *replica) stop() { r.Process.Signal(syscall.SIGSTOP) }
+func (r *replica) goOn() { r.Process.Signal(syscall.SIGCONT) }
 
 // replicate starts a part in a process of its own. Its leases are short, so that the test need not wait long.
 func (w *world) replicate(part, name string) *replica {
@@ -128,5 +133,70 @@ func TestTheOtherReplicaTakesOver(t *testing.T) {
 			}
 		}
 		w.settle(fmt.Sprintf("takeover %d", i+1), o, j, all)
+	}
+}
+
+// TestALeaderWakesUp runs two processes of the controllers, stops the one that leads in the middle of its work until the other has been leading
+// for a while, and lets it go on with what it had in its hands. Nothing may be too many at any moment, as ever.
+func TestALeaderWakesUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o, j := w.observed(), newJudge()
+	w.addScheduler().start()
+	for i := range 3 {
+		w.addNode(i+1, 10).start()
+	}
+	const lease = "kube-controller-manager"
+	holder := func(before string) (now string) {
+		w.insist("somebody leads", func(ctx context.Context) error {
+			if now = w.holder(ctx, lease); now == "" || now == before {
+				return fmt.Errorf("%q has the lease", now)
+			}
+			return nil
+		})
+		return now
+	}
+	first := w.replicate("controllers", "controllers-0")
+	name := holder("")
+	second := w.replicate("controllers", "controllers-1")
+	leader := func() *replica {
+		if w.holder(w.Context(), lease) == name {
+			return first
+		}
+		return second
+	}
+	all := population()
+	for _, x := range all {
+		w.create(x)
+	}
+	w.settle("the beginning", o, j, all)
+	seed := fromEnvironment(t, "SEED", 1)
+	for i := range min(fromEnvironment(t, "ROUNDS", 2), 20) {
+		o.look(j.begin)
+		r := rand.New(rand.NewPCG(uint64(seed+i), 3))
+		changes := func(n int) {
+			for range n {
+				w.change(r, all[r.IntN(len(all))])
+				w.remake(all)
+			}
+		}
+		stopped, before := leader(), w.holder(w.Context(), lease)
+		changes(10)
+		pause(t.Context(), time.Duration(r.IntN(20))*time.Millisecond) // what has been changed last is being worked on
+		stopped.stop()
+		changes(10)
+		holder(before)
+		changes(10)
+		pause(t.Context(), time.Duration(r.IntN(1500))*time.Millisecond)
+		stopped.goOn()
+		changes(5)
+		for _, x := range all {
+			if body := goingOn(x.resource); body != "" {
+				w.patch(x, body)
+			}
+		}
+		seen, took := w.settle(fmt.Sprintf("round SEED=%d", seed+i), o, j, all)
+		w.renewJobs(all)
+		t.Logf("round SEED=%d: %d changes seen, settled in %v", seed+i, seen, took.Round(10*time.Millisecond))
 	}
 }
