@@ -68,7 +68,11 @@ func serve(ctx context.Context, l net.Listener, t *tls.Config, h http.Handler, e
 // as long as its client lets it, a hundred of them a connection, each with a megabyte of what was asked.
 func forgetful(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		makeRoom()
+		if r.Method == http.MethodGet {
+			makeRoom()
+		} else {
+			makeRoomToWrite()
+		}
 		h.ServeHTTP(w, r)
 		if r.ProtoMajor == 2 {
 			r.Header, r.URL, r.RequestURI = nil, nil, ""
@@ -82,6 +86,15 @@ func forgetful(h http.Handler) http.Handler {
 //go:noinline
 func makeRoom() {
 	var room [6 << 10]byte
+	runtime.KeepAlive(&room)
+}
+
+// makeRoomToWrite is the same for requests that bring an object, or change one: decoding a pod takes more than reading
+// one, which needs no decoding.
+//
+//go:noinline
+func makeRoomToWrite() {
+	var room [13 << 10]byte
 	runtime.KeepAlive(&room)
 }
 
