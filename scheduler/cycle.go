@@ -40,8 +40,8 @@ type refusals struct {
 	numbers map[*Refusal]int32 // of kinds
 	last    int32              // that was given
 	of      []int32            // by the nodes' slots: the number of the refusal, from 1; 0 where there is none
-	slots   int
-	refused int // nodes
+	cycle   *Cycle             // has the room for of
+	refused int                // nodes
 }
 
 // number is the one of a refusal.
@@ -50,7 +50,7 @@ func (r *refusals) number(refusal *Refusal) int32 {
 		return r.last
 	}
 	if r.numbers == nil {
-		r.numbers, r.of = map[*Refusal]int32{}, make([]int32, r.slots)
+		r.numbers, r.of = map[*Refusal]int32{}, r.cycle.zeroes(len(r.cycle.slots))
 	}
 	r.last = r.numbers[refusal]
 	if r.last == 0 {
@@ -82,6 +82,9 @@ const (
 // decide is the story: it returns the node for the cycle's pod, or why there is none.
 func (c *Cycle) decide() (*Node, *Diagnosis) {
 	nodes := c.known()
+	if !c.dry {
+		c.scratch.lent.end()
+	}
 	d := c.newDiagnosis()
 	c.classOf(c.Pod)
 
@@ -280,8 +283,9 @@ func (c *Cycle) best(nodes []*Node) int {
 	return best
 }
 
-func (c *Cluster) newDiagnosis() *Diagnosis {
-	return &Diagnosis{Nodes: len(c.known()), refusals: refusals{slots: len(c.slots)}, Refusers: map[string]struct{}{}}
+// newDiagnosis is good until the next cycle begins, but for its Refusers.
+func (c *Cycle) newDiagnosis() *Diagnosis {
+	return &Diagnosis{Nodes: len(c.known()), refusals: refusals{cycle: c}, Refusers: map[string]struct{}{}}
 }
 
 func (d *Diagnosis) refuse(n *Node, refusal *Refusal) {
@@ -299,10 +303,32 @@ type scratch struct {
 	found, hopeful []*Node
 	less           []*Pod
 	totals, scores []int64
+	costs          []float64
+	sums           []domainSums
+	lent           loan
+}
+
+// loan is room for numbers by node and by domain that judges and diagnoses have until the next cycle begins. In a large
+// cluster they would be most of what a cycle leaves to the garbage collector.
+type loan struct{ all []int32 }
+
+func (l *loan) end() { l.all = l.all[:0] }
+
+// zeroes are n zeroes that are the cycle's until it ends. Of a dry cycle there may be others at the same time.
+func (c *Cycle) zeroes(n int) []int32 {
+	if c.dry {
+		return make([]int32, n)
+	}
+	l := &c.scratch.lent
+	from := len(l.all)
+	l.all = slices.Grow(l.all, n)[:from+n] // who has a part of the old room keeps it
+	part := l.all[from : from+n : from+n]
+	clear(part)
+	return part
 }
 
 // zeroed is n zeroes, in room that is used again.
-func zeroed(room *[]int64, n int) []int64 {
+func zeroed[T int64 | float64](room *[]T, n int) []T {
 	*room = slices.Grow((*room)[:0], n)[:n]
 	clear(*room)
 	return *room

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"math"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	configv1 "k8s.io/kube-scheduler/config/v1"
@@ -39,7 +40,7 @@ type nearness struct {
 	pods []int32
 }
 
-func newNearness(by *topology) nearness { return nearness{by, make([]int32, len(by.nodes))} }
+func (c *Cycle) newNearness(by *topology) nearness { return nearness{by, c.zeroes(len(by.nodes))} }
 
 // sum adds up numbers by node; it returns how many are in any domain.
 func (s nearness) sum(counts []int32) (all int32) {
@@ -83,14 +84,14 @@ func (*interPodAffinity) Filter(c *Cycle) (Judge, *Refusal) {
 	if len(j.terms.required) > 0 {
 		near := c.count(j.terms.required)
 		for _, t := range j.terms.required {
-			s := newNearness(c.topology(t.topologyKey))
+			s := c.newNearness(c.topology(t.topologyKey))
 			j.company += s.sum(near.all)
 			j.near = append(j.near, s)
 		}
 		j.alone = allMatch(j.terms.required, c.Pod.class, c.namespaces)
 	}
 	for _, t := range j.terms.requiredAnti {
-		s := newNearness(c.topology(t.topologyKey))
+		s := c.newNearness(c.topology(t.topologyKey))
 		s.sum(c.count([]*term{t}).all)
 		j.apart = append(j.apart, s)
 	}
@@ -131,7 +132,7 @@ func (j *affinityJudge) forbiddenBy(by *topology) nearness {
 			return s
 		}
 	}
-	s := newNearness(by)
+	s := j.cycle.newNearness(by)
 	j.forbidden = append(j.forbidden, s)
 	return s
 }
@@ -197,18 +198,12 @@ func (a *interPodAffinity) Score(c *Cycle, nodes []*Node, scores []int64) bool {
 	if a.ignorePeers && len(own.preferred)+len(own.preferredAnti) == 0 {
 		return false
 	}
-	sums := map[*topology][]int64{}
-	at := func(by *topology) []int64 {
-		if sums[by] == nil {
-			sums[by] = make([]int64, len(by.nodes))
-		}
-		return sums[by]
-	}
+	c.scratch.sums = c.scratch.sums[:0]
 	for _, t := range own.preferred {
-		c.weigh(t, t.weight, at)
+		c.weigh(t, t.weight)
 	}
 	for _, t := range own.preferredAnti {
-		c.weigh(t, -t.weight, at)
+		c.weigh(t, -t.weight)
 	}
 	for _, h := range c.Pod.class.held {
 		weight := h.weight
@@ -218,18 +213,18 @@ func (a *interPodAffinity) Score(c *Cycle, nodes []*Node, scores []int64) bool {
 		if h.forbids || weight == 0 {
 			continue
 		}
-		sum := at(h.by)
+		sum := c.scratch.sumsBy(h.by)
 		for value, pods := range h.where {
 			sum[value] += weight * int64(pods)
 		}
 	}
-	if len(sums) == 0 {
+	if len(c.scratch.sums) == 0 {
 		return false
 	}
-	for by, sum := range sums {
+	for _, s := range c.scratch.sums {
 		for i, n := range nodes {
-			if value := by.of[n.slot]; value >= 0 {
-				scores[i] += sum[value]
+			if value := s.by.of[n.slot]; value >= 0 {
+				scores[i] += s.sums[value]
 			}
 		}
 	}
@@ -237,10 +232,27 @@ func (a *interPodAffinity) Score(c *Cycle, nodes []*Node, scores []int64) bool {
 	return true
 }
 
+// domainSums are sums of weights by the values of a topology key.
+type domainSums struct {
+	by   *topology
+	sums []int64
+}
+
+// sumsBy are the sums by a key; zeroes at first.
+func (s *scratch) sumsBy(by *topology) []int64 {
+	n := len(s.sums)
+	if i := slices.IndexFunc(s.sums, func(d domainSums) bool { return d.by == by }); i >= 0 {
+		return s.sums[i].sums
+	}
+	s.sums = slices.Grow(s.sums, 1)[:n+1]
+	s.sums[n].by = by
+	return zeroed(&s.sums[n].sums, len(by.nodes))
+}
+
 // weigh adds a preference's weight for each pod that it is about.
-func (c *Cycle) weigh(t *term, weight int64, at func(*topology) []int64) {
+func (c *Cycle) weigh(t *term, weight int64) {
 	by := c.topology(t.topologyKey)
-	sum := at(by)
+	sum := c.scratch.sumsBy(by)
 	for slot, pods := range c.count([]*term{t}).all {
 		if value := by.of[slot]; pods != 0 && value >= 0 {
 			sum[value] += weight * int64(pods)

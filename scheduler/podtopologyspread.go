@@ -160,11 +160,11 @@ func selectorFor(t *corev1.TopologySpreadConstraint, own map[string]string) labe
 }
 
 // live is how many pods count on a node.
-func (r *spreadRule) live(n *Node) int32 {
+func (r *spreadRule) live(slot int) int32 {
 	if r.tally == nil {
 		return 0
 	}
-	return r.tally.live[n.slot]
+	return r.tally.live[slot]
 }
 
 // inclusion says which nodes count for a pod.
@@ -191,10 +191,10 @@ func (in *inclusion) counts(r *spreadRule, n *Node) bool {
 	return !r.taints || len(n.hard) == 0 || tolerateAll(in.pod.Spec.Tolerations, n.hard)
 }
 
-// hasAll reports that a node has all the keys.
-func hasAll(rules []spreadRule, n *Node) bool {
+// hasAll reports that the node in a slot has all the keys.
+func hasAll(rules []spreadRule, slot int) bool {
 	for i := range rules {
-		if rules[i].by.of[n.slot] < 0 {
+		if rules[i].by.of[slot] < 0 {
 			return false
 		}
 	}
@@ -210,18 +210,18 @@ func (s *podTopologySpread) Filter(c *Cycle) (Judge, *Refusal) {
 		skewed: &Refusal{Plugin: "PodTopologySpread", Reasons: []string{"node(s) didn't match pod topology spread constraints"}},
 		lacks:  &Refusal{"PodTopologySpread", []string{"node(s) didn't match pod topology spread constraints (missing required label)"}, true}}
 	for i := range rules {
-		j.domains = append(j.domains, newDomains(len(rules[i].by.nodes)))
+		j.domains = append(j.domains, newDomains(c.zeroes(len(rules[i].by.nodes))))
 		if rules[i].selector.Matches(labels.Set(c.Pod.Labels)) {
 			j.domains[i].self = 1
 		}
 	}
-	for _, n := range c.known() {
-		if !hasAll(rules, n) {
+	for slot, n := range c.slots {
+		if !hasAll(rules, slot) {
 			continue
 		}
 		for i := range rules {
 			if r := &rules[i]; j.in.counts(r, n) {
-				j.domains[i].gather(r.by.of[n.slot], r.live(n))
+				j.domains[i].gather(r.by.of[slot], r.live(slot))
 			}
 		}
 	}
@@ -256,7 +256,7 @@ func (j *spreadJudge) Judge(n *Node) *Refusal {
 
 // Adjust counts pods that come and go in thought.
 func (j *spreadJudge) Adjust(n *Node, p *Pod, sign int32) {
-	if p.terminating() || p.Namespace != j.in.pod.Namespace || !hasAll(j.rules, n) {
+	if p.terminating() || p.Namespace != j.in.pod.Namespace || !hasAll(j.rules, n.slot) {
 		return
 	}
 	for i := range j.rules {
@@ -270,15 +270,15 @@ func (j *spreadJudge) Adjust(n *Node, p *Pod, sign int32) {
 // domains are the numbers of pods by topology value, and of these numbers the least: it is wanted for each node, and
 // moves with each pod, so how often each number occurs is kept as well.
 type domains struct {
-	pods  []int32 // -1 where no node counts
-	times map[int32]int
+	pods  []int32       // -1 where no node counts
+	times map[int32]int // nil until a pod moves
 	known int
 	min   int32
 	self  int32 // 1 if the pod will count itself
 }
 
-func newDomains(values int) *domains {
-	d := &domains{pods: make([]int32, values), times: map[int32]int{}}
+func newDomains(zeroes []int32) *domains {
+	d := &domains{pods: zeroes}
 	for i := range d.pods {
 		d.pods[i] = -1
 	}
@@ -300,7 +300,6 @@ func (d *domains) rank() {
 		if pods < 0 {
 			continue
 		}
-		d.times[pods]++
 		if first || pods < d.min {
 			d.min, first = pods, false
 		}
@@ -308,6 +307,12 @@ func (d *domains) rank() {
 }
 
 func (d *domains) change(value, sign int32) {
+	if d.times == nil {
+		d.times = map[int32]int{}
+		for _, pods := range d.pods {
+			d.times[pods]++
+		}
+	}
 	before := d.pods[value]
 	after := before + sign
 	d.pods[value] = after

@@ -17,13 +17,13 @@ func (s *podTopologySpread) Score(c *Cycle, nodes []*Node, scores []int64) bool 
 	ignored := 0
 	if own {
 		for i, n := range nodes {
-			if !hasAll(rules, n) {
+			if !hasAll(rules, n.slot) {
 				scores[i] = -1
 				ignored++
 			}
 		}
 	}
-	costs := make([]float64, len(nodes))
+	costs := zeroed(&c.scratch.costs, len(nodes))
 	in := newInclusion(c.Pod)
 	for i := range rules {
 		r := &rules[i]
@@ -40,13 +40,13 @@ func (s *podTopologySpread) Score(c *Cycle, nodes []*Node, scores []int64) bool 
 // podsByDomain sums up the pods that count.
 func (c *Cycle) podsByDomain(rules []spreadRule, i int, own bool, in *inclusion) []int32 {
 	r := &rules[i]
-	sums := make([]int32, len(r.by.nodes))
-	for _, n := range c.known() {
-		value := r.by.of[n.slot]
-		if value < 0 || own && !hasAll(rules, n) || !in.counts(r, n) {
+	sums := c.zeroes(len(r.by.nodes))
+	for slot, n := range c.slots {
+		value := r.by.of[slot]
+		if value < 0 || own && !hasAll(rules, slot) || !in.counts(r, n) {
 			continue
 		}
-		sums[value] += r.live(n)
+		sums[value] += r.live(slot)
 	}
 	return sums
 }
@@ -55,7 +55,7 @@ func (r *spreadRule) addHostCosts(nodes []*Node, scores []int64, costs []float64
 	weight := math.Log(float64(domains + 2))
 	for i, n := range nodes {
 		if scores[i] >= 0 && r.by.of[n.slot] >= 0 {
-			costs[i] += float64(r.live(n))*weight + float64(r.maxSkew-1)
+			costs[i] += float64(r.live(n.slot))*weight + float64(r.maxSkew-1)
 		}
 	}
 }
