@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"math"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -262,7 +263,7 @@ func covers(b *policyv1.PodDisruptionBudget, p *Pod) bool {
 
 // chooseCandidate finds the one that does the least harm. Each question is asked of those only that are equal in all
 // questions before: broken budgets, the highest priority, the sum of priorities, their number, and how long the most
-// important ones have run. A pod that has not started counts from now (in nanoseconds).
+// important ones have run. A pod that has not started counts from now (in nanoseconds). The order of candidates is lost.
 func chooseCandidate(candidates []candidate, now int64) candidate {
 	questions := []func(candidate) int64{
 		func(c candidate) int64 { return int64(c.broken) },
@@ -277,12 +278,13 @@ func chooseCandidate(candidates []candidate, now int64) candidate {
 		func(c candidate) int64 { return -earliestStart(c.victims, now) },
 	}
 	for _, ask := range questions {
-		var best []candidate
+		best, least := candidates[:0], int64(math.MaxInt64)
 		for _, c := range candidates {
-			if len(best) > 0 && ask(c) < ask(best[0]) {
-				best = nil
+			answer := ask(c)
+			if answer < least {
+				best, least = best[:0], answer
 			}
-			if len(best) == 0 || ask(c) == ask(best[0]) {
+			if answer == least {
 				best = append(best, c)
 			}
 		}
