@@ -15,6 +15,7 @@ import (
 type Cluster struct {
 	nodes map[string]*Node
 	slots []*Node // by slot; nil where one is free
+	spare []Node  // room for more
 	// order is the nodes that there are, interleaved by zone; nil when it has to be made again.
 	order []*Node
 	names []string // of the nodes, in the order of their coming
@@ -48,16 +49,20 @@ func newCluster() *Cluster {
 func (c *Cluster) node(name string) *Node {
 	n := c.nodes[name]
 	if n == nil {
-		n = &Node{name: name, slot: c.freeSlot()}
+		if len(c.spare) == 0 {
+			c.spare = make([]Node, nodeBlock)
+		}
+		n, c.spare = &c.spare[0], c.spare[1:]
+		n.name, n.slot = name, c.freeSlot()
 		c.nodes[name], c.slots[n.slot] = n, n
 	}
 	return n
 }
 
 // freeSlot finds a free slot, and makes room in all that is kept by slot if there is none.
-func (c *Cluster) freeSlot() int {
+func (c *Cluster) freeSlot() int32 {
 	if len(c.nodes) < len(c.slots) {
-		return slices.Index(c.slots, nil)
+		return int32(slices.Index(c.slots, nil))
 	}
 	c.slots = append(c.slots, nil)
 	for _, t := range c.tallies {
@@ -66,7 +71,7 @@ func (c *Cluster) freeSlot() int {
 	for _, t := range c.topologies {
 		t.of = append(t.of, -1)
 	}
-	return len(c.slots) - 1
+	return int32(len(c.slots) - 1)
 }
 
 // setNode takes over a node that is new or has changed.

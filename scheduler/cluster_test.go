@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -269,4 +270,11 @@ func (s *stand) serve(app string) {
 
 func ownedBy(kind string) []metav1.OwnerReference {
 	return []metav1.OwnerReference{{Kind: kind, Name: "owner", Controller: new(true)}}
+}
+
+func TestWhatFiltersLookAtIsFetchedTogether(t *testing.T) {
+	var n Node
+	if end, all := unsafe.Offsetof(n.Allocatable)+unsafe.Sizeof(n.Allocatable), unsafe.Sizeof(n); end > 128 || all != 256 {
+		t.Errorf("%d of %d bytes; nodes of a block begin at multiples of 128 if they have 256", end, all)
+	}
 }

@@ -145,7 +145,7 @@ func (f *nodeResourcesFit) asked(want *Amounts) *Amounts {
 
 // fits reports that a node lacks nothing.
 func fits(want *Amounts, n *Node) bool {
-	if len(n.Pods) >= n.MaxPods || !within(want.CPU, n.Allocatable.CPU, n.Requested.CPU) || !within(want.Memory, n.Allocatable.Memory, n.Requested.Memory) ||
+	if len(n.Pods) >= int(n.MaxPods) || !within(want.CPU, n.Allocatable.CPU, n.Requested.CPU) || !within(want.Memory, n.Allocatable.Memory, n.Requested.Memory) ||
 		!within(want.Storage, n.Allocatable.Storage, n.Requested.Storage) {
 		return false
 	}
@@ -162,7 +162,7 @@ func within(want, all, used int64) bool { return want <= 0 || want <= all-used }
 
 // lacksOf is what a node has not enough of, and what it would not have enough of if it were empty.
 func lacksOf(want *Amounts, n *Node) (lacks, hopeless lack) {
-	if len(n.Pods)+1 > n.MaxPods {
+	if len(n.Pods) >= int(n.MaxPods) {
 		lacks |= lackPlace
 	}
 	check := func(bit lack, want, all, used int64) {

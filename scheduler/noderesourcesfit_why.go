@@ -34,7 +34,7 @@ func amount(name corev1.ResourceName, value int64) string {
 
 // shortfalls are in the order of the reasons; places for pods are one of them.
 func (f *nodeResourcesFit) shortfalls(p *Pod, n *Node) (all []shortfall) {
-	if len(n.Pods)+1 > n.MaxPods {
+	if len(n.Pods) >= int(n.MaxPods) {
 		all = append(all, shortfall{corev1.ResourcePods, 1, int64(n.MaxPods), int64(len(n.Pods))})
 	}
 	want := f.asked(&p.Requests)
@@ -127,7 +127,7 @@ func (f *nodeResourcesFit) leaving(p *Pod, n *Node) []*Pod {
 	fits := func() bool { return len(f.shortfalls(p, &rest)) == 0 }
 	leave := func(o *Pod, sign int64) {
 		rest.Requested.add(&o.Requests, -sign)
-		rest.MaxPods += int(sign)
+		rest.MaxPods += int32(sign)
 	}
 	for _, o := range byPriority {
 		if fits() {

@@ -160,7 +160,7 @@ func selectorFor(t *corev1.TopologySpreadConstraint, own map[string]string) labe
 }
 
 // live is how many pods count on a node.
-func (r *spreadRule) live(slot int) int32 {
+func (r *spreadRule) live(slot int32) int32 {
 	if r.tally == nil {
 		return 0
 	}
@@ -192,7 +192,7 @@ func (in *inclusion) counts(r *spreadRule, n *Node) bool {
 }
 
 // hasAll reports that the node in a slot has all the keys.
-func hasAll(rules []spreadRule, slot int) bool {
+func hasAll(rules []spreadRule, slot int32) bool {
 	for i := range rules {
 		if rules[i].by.of[slot] < 0 {
 			return false
@@ -215,7 +215,8 @@ func (s *podTopologySpread) Filter(c *Cycle) (Judge, *Refusal) {
 			j.domains[i].self = 1
 		}
 	}
-	for slot, n := range c.slots {
+	for at, n := range c.slots {
+		slot := int32(at)
 		if !hasAll(rules, slot) {
 			continue
 		}

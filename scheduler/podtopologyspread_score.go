@@ -41,7 +41,8 @@ func (s *podTopologySpread) Score(c *Cycle, nodes []*Node, scores []int64) bool 
 func (c *Cycle) podsByDomain(rules []spreadRule, i int, own bool, in *inclusion) []int32 {
 	r := &rules[i]
 	sums := c.zeroes(len(r.by.nodes))
-	for slot, n := range c.slots {
+	for at, n := range c.slots {
+		slot := int32(at)
 		value := r.by.of[slot]
 		if value < 0 || own && !hasAll(rules, slot) || !in.counts(r, n) {
 			continue

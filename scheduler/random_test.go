@@ -56,7 +56,7 @@ func (w *world) pod() *corev1.Pod {
 
 // fits is the naive answer: everything is counted anew.
 func (w *world) fits(p *corev1.Pod, n *Node) bool {
-	if len(n.hard) > 0 || len(w.on(n.name)) >= n.MaxPods || w.used(n.name)+p.Spec.Containers[0].Resources.Requests.Cpu().MilliValue() > n.Allocatable.CPU {
+	if len(n.hard) > 0 || len(w.on(n.name)) >= int(n.MaxPods) || w.used(n.name)+p.Spec.Containers[0].Resources.Requests.Cpu().MilliValue() > n.Allocatable.CPU {
 		return false
 	}
 	if a := p.Spec.Affinity; a != nil && a.PodAffinity != nil {
@@ -202,7 +202,7 @@ func (w *world) schedule(t *testing.T, p *corev1.Pod) {
 		w.placed[p.UID] = placed.Pod
 	}
 	for _, n := range w.cluster.known() {
-		if n.Requested.CPU != w.used(n.name) || n.Requested.CPU > n.Allocatable.CPU || len(n.Pods) > n.MaxPods {
+		if n.Requested.CPU != w.used(n.name) || n.Requested.CPU > n.Allocatable.CPU || len(n.Pods) > int(n.MaxPods) {
 			t.Errorf("%s has %d of %d millicores and %d pods", n.name, n.Requested.CPU, n.Allocatable.CPU, len(n.Pods))
 		}
 	}

@@ -134,7 +134,7 @@ func (c *Cluster) fill(t *tally) {
 	}
 }
 
-func (t *tally) add(slot int, p *Pod, sign int32) {
+func (t *tally) add(slot int32, p *Pod, sign int32) {
 	t.all[slot] += sign
 	if !p.terminating() {
 		t.live[slot] += sign
@@ -246,14 +246,14 @@ func (c *Cluster) topology(key string) *topology {
 		for slot, n := range c.slots {
 			t.of[slot] = -1
 			if n != nil && n.Node != nil {
-				t.join(slot, n.Node, key)
+				t.join(n.slot, n.Node, key)
 			}
 		}
 	}
 	return t
 }
 
-func (t *topology) join(slot int, node *corev1.Node, key string) {
+func (t *topology) join(slot int32, node *corev1.Node, key string) {
 	value, ok := node.Labels[key]
 	if !ok {
 		return
@@ -271,7 +271,7 @@ func (t *topology) join(slot int, node *corev1.Node, key string) {
 	t.of[slot] = number
 }
 
-func (t *topology) leave(slot int, node *corev1.Node, key string) {
+func (t *topology) leave(slot int32, node *corev1.Node, key string) {
 	number := t.of[slot]
 	if number < 0 {
 		return
