@@ -37,7 +37,7 @@ type clusterSizes struct {
 
 func (s *clusterSizes) flags() {
 	flag.IntVar(&s.scheduledNodes, "scheduled-nodes", 5000, "nodes over which pods are scheduled")
-	flag.IntVar(&s.scheduledPods, "scheduled-pods", 500, "pods of each shape that are scheduled; three times as many of the basic shape")
+	flag.IntVar(&s.scheduledPods, "scheduled-pods", 2000, "pods of each shape that are scheduled; three times as many of the basic shape")
 	flag.IntVar(&s.rolloutNodes, "rollout-nodes", 100, "simulated nodes of a rollout")
 	flag.IntVar(&s.rolloutPods, "rollout-pods", 1000, "pods of a rollout")
 	flag.IntVar(&s.rollouts, "rollouts", 3, "rollouts, of which the median counts")

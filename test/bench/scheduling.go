@@ -50,7 +50,8 @@ func schedulingCases() []schedulingCase {
 
 // scheduling measures how many pods a second find a node over knarr's API server: by kube-scheduler, and by knarr's
 // scheduler, each a process beside the API server. Each shape of pods has a new cluster of node objects without agents; the
-// two take turns.
+// two take turns. There are so many pods that it takes more than half a second: less would measure connections that are
+// opened, heaps that grow, and what else the machine happens to do.
 func scheduling(ctx context.Context, top string, s sizes, reference, knarr results) error {
 	for _, c := range schedulingCases() {
 		for _, one := range []struct {
