@@ -21,7 +21,8 @@ func (a *Agent) Handler() http.Handler {
 	mux.HandleFunc("GET /stats/summary", a.serveSummary)
 	mux.HandleFunc("GET /configz", a.serveConfig)
 	metrics := a.metricsHandler()
-	for _, path := range []string{"/metrics", "/metrics/resource", "/metrics/probes", "/metrics/cadvisor"} {
+	mux.Handle("GET /metrics/resource", a.resourceMetrics())
+	for _, path := range []string{"/metrics", "/metrics/probes", "/metrics/cadvisor"} {
 		mux.Handle("GET "+path, metrics)
 	}
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", a.serveLog)

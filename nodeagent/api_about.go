@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 )
 
 func writeJSON(w http.ResponseWriter, v any) {
@@ -60,24 +59,6 @@ func (a *Agent) serveRunningPods(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 	writeJSON(w, &list)
-}
-
-// serveSummary says what runs since when. What it uses is not known where nothing runs.
-func (a *Agent) serveSummary(w http.ResponseWriter, _ *http.Request) {
-	s := stats.Summary{Node: stats.NodeStats{NodeName: a.Nodes[0], StartTime: metav1.NewTime(a.begun)}, Pods: []stats.PodStats{}}
-	for _, p := range a.podsAtWork() {
-		if p.Status.StartTime == nil {
-			continue
-		}
-		of := stats.PodStats{PodRef: stats.PodReference{Name: p.Name, Namespace: p.Namespace, UID: string(p.UID)}, StartTime: *p.Status.StartTime, Containers: []stats.ContainerStats{}}
-		for _, c := range p.Status.ContainerStatuses {
-			if c.State.Running != nil {
-				of.Containers = append(of.Containers, stats.ContainerStats{Name: c.Name, StartTime: c.State.Running.StartedAt})
-			}
-		}
-		s.Pods = append(s.Pods, of)
-	}
-	writeJSON(w, &s)
 }
 
 // serveConfig answers with what of a kubelet's configuration there is here.

@@ -26,6 +26,7 @@ type Runtime interface {
 	StopContainer(ctx context.Context, id string, timeout int64) error
 	RemoveContainer(ctx context.Context, id string) error
 	UpdateContainerResources(ctx context.Context, id string, resources *cri.ContainerResources) error
+	ListPodSandboxStats(ctx context.Context, filter *cri.PodSandboxStatsFilter) ([]*cri.PodSandboxStats, error)
 	// GetContainerEvents sends what happens to containers until ctx ends.
 	GetContainerEvents(ctx context.Context, to chan *cri.ContainerEventResponse, connected func(cri.RuntimeService_GetContainerEventsClient)) error
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
@@ -29,6 +30,8 @@ import (
 //	fail             what cannot be done with it: image, create, start, or a hook: post-start, pre-stop
 //	log              what it writes when it starts, and
 //	log-every        how often it writes that again
+//	cpu              how many cores it uses while it runs: 250m; none if this is absent
+//	memory           how much memory: 64Mi
 //
 // A container about which annotations say nothing does what its command says, as far as that is one of a few that need no
 // program: true, false, sleep N, exit N, echo TEXT, alone or as a script of a shell. All others run until they are stopped.
@@ -43,6 +46,7 @@ type script struct {
 	exitTimes             int32 // -1: always
 	reason, message, fail string
 	log                   []entry
+	cpu, memory           uint64 // billionths of a core, and bytes
 }
 
 // entry is a line of a log.
@@ -78,6 +82,16 @@ func words() []word {
 			return nil
 		}
 	}
+	amount := func(scale resource.Scale, into func(*script) *uint64) func(*script, string) error {
+		return func(s *script, value string) error {
+			q, err := resource.ParseQuantity(value)
+			if err == nil && q.Sign() < 0 {
+				err = fmt.Errorf("%q is below zero", value)
+			}
+			*into(s) = uint64(max(q.ScaledValue(scale), 0))
+			return err
+		}
+	}
 	return []word{
 		{"start-after", duration(func(s *script) *time.Duration { return &s.startAfter })},
 		{"ready-after", duration(func(s *script) *time.Duration { return &s.readyAfter })},
@@ -101,6 +115,8 @@ func words() []word {
 			return nil
 		}},
 		{"log-every", duration(func(s *script) *time.Duration { return &s.logEvery })},
+		{"cpu", amount(resource.Nano, func(s *script) *uint64 { return &s.cpu })},
+		{"memory", amount(0, func(s *script) *uint64 { return &s.memory })},
 	}
 }
 

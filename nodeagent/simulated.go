@@ -34,6 +34,7 @@ type Simulated struct {
 	files      map[string]*shell.Files // of nodes, as far as pods have mounted them
 	listeners  map[chan *cri.ContainerEventResponse]context.Context
 	rules      *Simulation // nil: none
+	past       uint64      // nanoseconds of CPU that pods have used which are gone
 }
 
 type simulatedPod struct {
@@ -43,6 +44,7 @@ type simulatedPod struct {
 	stopped    bool
 	ip         netip.Addr
 	containers []*simulatedContainer
+	past       uint64       // nanoseconds of CPU that containers have used which are gone
 	volumes    *shell.Files // nil as long as nobody needs them
 }
 
@@ -54,6 +56,7 @@ type simulatedContainer struct {
 	timer   clock.Timer // until it exits by itself
 	ended   chan struct{}
 	started time.Time
+	spent   spent
 	process *process // nil if no program runs
 	// messagePath is the file for its termination message; if logMessage is set, the end of the log stands in for it.
 	messagePath string
@@ -133,7 +136,9 @@ func (s *Simulated) StopPodSandbox(_ context.Context, id string) error {
 	delete(s.taken, p.ip)
 	for _, c := range p.containers {
 		s.exit(c, 137, "Error", "")
+		s.past += c.spent.nanoseconds
 	}
+	s.past += p.past
 	return nil
 }
 

@@ -59,6 +59,7 @@ func (s *Simulated) StartContainer(ctx context.Context, id string) error {
 	defer s.mu.Unlock()
 	now := s.clock.Now()
 	c.started, c.status.StartedAt, c.status.State = now, now.UnixNano(), cri.ContainerState_CONTAINER_RUNNING
+	c.spent.until = now
 	s.launch(c)
 	s.arm(c)
 	s.tell(c, cri.ContainerEventType_CONTAINER_STARTED_EVENT)
@@ -85,6 +86,9 @@ func (s *Simulated) SetRules(rules *Simulation) {
 		changed, err := readScript(s.sayings(c), c.config)
 		if err != nil || c.status.State == cri.ContainerState_CONTAINER_EXITED {
 			continue
+		}
+		if c.status.State == cri.ContainerState_CONTAINER_RUNNING {
+			s.settle(c)
 		}
 		c.script = changed
 		if c.status.State == cri.ContainerState_CONTAINER_RUNNING {
@@ -133,6 +137,7 @@ func (s *Simulated) exit(c *simulatedContainer, code int32, reason, message stri
 	if c.process != nil {
 		c.process.end()
 	}
+	s.settle(c)
 	message = cmp.Or(message, c.lastWords(code))
 	c.status.State, c.status.FinishedAt = cri.ContainerState_CONTAINER_EXITED, s.clock.Now().UnixNano()
 	c.status.ExitCode, c.status.Reason, c.status.Message = code, reason, message
@@ -182,6 +187,7 @@ func (s *Simulated) RemoveContainer(_ context.Context, id string) error {
 	}
 	s.exit(c, 137, "Error", "")
 	delete(s.containers, id)
+	c.pod.past += c.spent.nanoseconds
 	c.pod.containers = slices.DeleteFunc(c.pod.containers, func(x *simulatedContainer) bool { return x == c })
 	return nil
 }
@@ -207,7 +213,7 @@ func (s *Simulated) Hook(ctx context.Context, _ *corev1.Pod, container, id strin
 	return "", nil
 }
 
-// UpdateContainerResources changes nothing: a container that runs nothing uses nothing.
+// UpdateContainerResources changes nothing: a container uses what is said of it, whatever its limits are.
 func (s *Simulated) UpdateContainerResources(context.Context, string, *cri.ContainerResources) error {
 	return nil
 }

@@ -57,6 +57,7 @@ rules:
 		"{apiVersion: simulated.knarr.dev/v1, kind: Simulation, rules: [{behavior: {sing: loud}}]}":                                   `rules[0].behavior: nobody understands "sing"`,
 		"{apiVersion: simulated.knarr.dev/v1, kind: Simulation, rules: [{behavior: {exit-after: soon}}]}":                             "rules[0].behavior: exit-after: ",
 		"{apiVersion: simulated.knarr.dev/v1, kind: Simulation, rules: [{behavior: {fail: often}}]}":                                  `"often" is none of image, create`,
+		"{apiVersion: simulated.knarr.dev/v1, kind: Simulation, rules: [{behavior: {cpu: '-1'}}]}":                                    "below zero",
 		"{apiVersion: simulated.knarr.dev/v1, kind: Simulation, rules: [{}]}":                                                         "it says nothing",
 		"{apiVersion: simulated.knarr.dev/v1, kind: Simulation, rules: [{images: ['['], behavior: {fail: image}}]}":                   "images: ",
 		"{apiVersion: simulated.knarr.dev/v1, kind: Simulation, rules: [{behavior: {fail: image}, behavior: {fail: create}}]}":        "behavior",
