@@ -38,7 +38,7 @@ func fromEnvironment(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-// TestChaos changes fifty workloads at random while the parts that look after them are hurt. Nothing may be too many at any
+// TestChaos changes some fifty workloads at random while the parts that look after them are hurt. Nothing may be too many at any
 // moment, and in the end everything has to be what was wanted last.
 func TestChaos(t *testing.T) {
 	t.Parallel()
@@ -69,6 +69,7 @@ func TestChaos(t *testing.T) {
 	for i := range rounds {
 		w.round(uint64(seed+i), all, o, j)
 	}
+	t.Logf("%d runs of CronJobs and %d namespaces came", len(j.runs), len(j.passed))
 }
 
 // round is one of them: everything it does follows from its seed.
@@ -87,7 +88,10 @@ func (w *world) round(seed uint64, all []*workload, o *observer, j *judge) {
 		evicted <- evictions{gone, refused}
 	}()
 	var told []string
-	for range 12 {
+	for i := range 12 {
+		if i%3 == 0 {
+			w.pass(r.IntN(2) == 0)
+		}
 		told = append(told, w.hurt(r)...)
 		for range 2 + r.IntN(3) {
 			w.change(r, all[r.IntN(len(all))])

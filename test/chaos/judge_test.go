@@ -25,12 +25,14 @@ type judge struct {
 	doubted  bool
 	steady   map[types.UID]bool                  // guarded Deployments that have been complete once
 	done     map[types.UID]map[types.UID]success // by Job and pod
+	runs     map[string]types.UID                // the Job of a run, by CronJob and time
+	passed   map[types.UID]bool                  // namespaces that came
 	problems []string
 	culprits map[string]bool // the workloads that they are about
 }
 
 func newJudge() *judge {
-	return &judge{most: map[types.UID]int{}, least: map[types.UID]int{}, steady: map[types.UID]bool{}, done: map[types.UID]map[types.UID]success{}, culprits: map[string]bool{}}
+	return &judge{most: map[types.UID]int{}, least: map[types.UID]int{}, steady: map[types.UID]bool{}, done: map[types.UID]map[types.UID]success{}, runs: map[string]types.UID{}, passed: map[types.UID]bool{}, culprits: map[string]bool{}}
 }
 
 // begin forgets the sizes of rounds before.
@@ -106,9 +108,31 @@ func (j *judge) see(s state, c change) {
 	switch o := c.object.(type) {
 	case *corev1.Pod:
 		j.seePod(s, c, o)
+	case *corev1.Namespace:
+		j.passed[o.UID] = j.passed[o.UID] || c.first
 	case *batchv1.Job:
+		j.seeRun(s, c, o)
 		if _, most := j.successes(o); !c.gone && int(o.Status.Succeeded) > most {
 			j.wrong(c, "Job %s counts %d successes of %d", o.Name, o.Status.Succeeded, most)
+		}
+	}
+}
+
+// seeRun looks at a Job of a CronJob: each time has one Job, and no other runs beside it.
+func (j *judge) seeRun(s state, c change, job *batchv1.Job) {
+	cron := metav1.GetControllerOfNoCopy(job)
+	if cron == nil || !c.first {
+		return
+	}
+	run := string(cron.UID) + job.Annotations[batchv1.CronJobScheduledTimestampAnnotation]
+	if other, before := j.runs[run]; before && other != job.UID {
+		j.wrong(c, "CronJob %s runs a second time for %s", cron.Name, job.Annotations[batchv1.CronJobScheduledTimestampAnnotation])
+	}
+	j.runs[run] = job.UID
+	for _, other := range of[*batchv1.Job](s) {
+		controller := metav1.GetControllerOfNoCopy(other)
+		if _, over := ended(other); !over && other.UID != job.UID && controller != nil && controller.UID == cron.UID && other.DeletionTimestamp == nil {
+			j.wrong(c, "CronJob %s starts %s while %s runs", cron.Name, job.Name, other.Name)
 		}
 	}
 }
@@ -327,7 +351,7 @@ func unfinished(s state) (left []string) {
 
 // observedKind reports whether objects of a kind are observed.
 func observedKind(kind string) bool {
-	return slices.Contains([]string{"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job"}, kind)
+	return slices.Contains([]string{"Deployment", "ReplicaSet", "ReplicationController", "StatefulSet", "DaemonSet", "Job", "CronJob"}, kind)
 }
 
 // settled says in what a status differs from what is wanted.

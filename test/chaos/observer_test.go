@@ -65,7 +65,7 @@ func newObserver(client kubernetes.Interface) *observer {
 	core, apps, batch := client.CoreV1().RESTClient(), client.AppsV1().RESTClient(), client.BatchV1().RESTClient()
 	o := &observer{now: state{}, begun: state{}}
 	for resource, of := range map[string]cache.Getter{"pods": core, "nodes": core, "replicationcontrollers": core, "namespaces": core, "deployments": apps,
-		"replicasets": apps, "statefulsets": apps, "daemonsets": apps, "jobs": batch, "endpointslices": client.DiscoveryV1().RESTClient()} {
+		"replicasets": apps, "statefulsets": apps, "daemonsets": apps, "jobs": batch, "cronjobs": batch, "endpointslices": client.DiscoveryV1().RESTClient()} {
 		o.sources = append(o.sources, source{resource, cache.NewListWatchFromClient(of, resource, metav1.NamespaceAll, fields.Everything())})
 	}
 	return o

@@ -15,7 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// workload is one of the fifty: what it is made of, and what is done to it.
+// workload is one of those that change: what it is made of, and what is done to it.
 type workload struct {
 	resource, name string
 	make           func(name string) runtime.Object
@@ -38,7 +38,7 @@ const (
 	guardSize, guardLeast = 4, 3
 )
 
-// population is the fifty workloads.
+// population is the workloads, some fifty.
 func population() []*workload {
 	var all []*workload
 	add := func(n int, w workload) {
@@ -59,6 +59,7 @@ func population() []*workload {
 	add(2, workload{resource: "daemonsets", name: "daemon", make: daemonSet, changes: []func(*rand.Rand) string{template}})
 	add(7, workload{resource: "jobs", name: "count", make: job(batchv1.NonIndexedCompletion), changes: []func(*rand.Rand) string{parallelism, suspended}})
 	add(7, workload{resource: "jobs", name: "index", make: job(batchv1.IndexedCompletion), changes: []func(*rand.Rand) string{parallelism, suspended}})
+	add(2, workload{resource: "cronjobs", name: "tick", make: cronJob, changes: []func(*rand.Rand) string{suspended}})
 	return all
 }
 
@@ -84,7 +85,7 @@ func goingOn(resource string) string {
 	switch resource {
 	case "deployments":
 		return `{"spec":{"paused":false}}`
-	case "jobs":
+	case "jobs", "cronjobs":
 		return `{"spec":{"suspend":false}}`
 	}
 	return ""
@@ -156,4 +157,10 @@ func job(mode batchv1.CompletionMode) func(string) runtime.Object {
 		return &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: batchv1.JobSpec{CompletionMode: &mode,
 			Parallelism: ptr.To[int32](2), Completions: ptr.To[int32](5), BackoffLimit: ptr.To[int32](1000), Template: t}}
 	}
+}
+
+// cronJob runs every minute, one Job at a time.
+func cronJob(name string) runtime.Object {
+	return &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: batchv1.CronJobSpec{Schedule: "* * * * *", ConcurrencyPolicy: batchv1.ForbidConcurrent,
+		SuccessfulJobsHistoryLimit: ptr.To[int32](2), JobTemplate: batchv1.JobTemplateSpec{Spec: job(batchv1.NonIndexedCompletion)(name).(*batchv1.Job).Spec}}}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -283,4 +284,29 @@ func (w *world) evict(ctx context.Context, r *rand.Rand) (gone, refused int) {
 		}
 	}
 	return gone, refused
+}
+
+// passing is a namespace that is deleted and made again, with workloads in it.
+const passing = "passing"
+
+// pass makes the namespace and what is in it, or deletes it. What cannot be since the namespace is going, is not.
+func (w *world) pass(arrive bool) {
+	w.Helper()
+	if !arrive {
+		w.insist("delete the namespace", func(ctx context.Context) error {
+			return allowed(w.client.CoreV1().Namespaces().Delete(ctx, passing, metav1.DeleteOptions{}), apierrors.IsNotFound, apierrors.IsConflict)
+		})
+		return
+	}
+	w.insist("make the namespace", func(ctx context.Context) error {
+		_, err := w.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: passing}}, metav1.CreateOptions{})
+		return allowed(err, apierrors.IsAlreadyExists)
+	})
+	for _, x := range []*workload{{resource: "deployments", name: "roll-p", make: deployment(nil)}, {resource: "replicasets", name: "set-p", make: replicaSet},
+		{resource: "daemonsets", name: "daemon-p", make: daemonSet}, {resource: "jobs", name: "index-p", make: job(batchv1.IndexedCompletion)}} {
+		w.insist("create "+x.name, func(ctx context.Context) error {
+			err := w.restOf(x.resource).Post().Namespace(passing).Resource(x.resource).Body(x.make(x.name)).Do(ctx).Error()
+			return allowed(err, apierrors.IsAlreadyExists, apierrors.IsForbidden, apierrors.IsNotFound)
+		})
+	}
 }
