@@ -12,13 +12,13 @@ import (
 // Garbage is collected when what was allocated since the last time is gcPercent of what was live then, and at least
 // leastRoom: between what collecting often costs (at 50 %, a fifth of the time that writing takes) and what collecting
 // seldom lets a burst of work take. The room counts where little is live, as in a server that has just been started.
-// Where much is live, the percentage is a lower one: what a burst took stays taken, for what is live lies between what is
-// not, and Go moves nothing.
+// Where much is live, garbage has no more than mostRoom: what a burst took stays taken, for what is live lies between what
+// is not, and Go moves nothing. Where so much is live that collecting would cost too much, it has largeGCPercent.
 const (
 	gcPercent      = 75
-	largeGCPercent = 45
-	largeHeap      = 384 << 20
+	largeGCPercent = 25
 	leastRoom      = 96 << 20
+	mostRoom       = 288 << 20
 )
 
 // When the start, and after it a burst of work, is over, the memory that it has left is given back: Go itself returns
@@ -65,9 +65,7 @@ func makeRoom() {
 	percent := gcPercent
 	if live := measured("/gc/heap/live:bytes"); live > 0 {
 		percent = max(percent, int(leastRoom*100/live))
-		if live > largeHeap {
-			percent = largeGCPercent
-		}
+		percent = min(percent, max(largeGCPercent, int(mostRoom*100/live)))
 	}
 	debug.SetGCPercent(percent)
 	// The collector tells that it has been there by finding this.
