@@ -54,7 +54,7 @@ func podTopologyLabels(objects Objects) Plugin {
 		if node == "" {
 			return nil
 		}
-		found, err := objects.Get(ctx, "", "nodes", "", node)
+		found, err := objects.Labels(ctx, "", "nodes", "", node) // of a large object, for each pod that is bound
 		if apierrors.IsNotFound(err) {
 			return nil // the node may be a moment younger than the binding
 		}
@@ -63,7 +63,7 @@ func podTopologyLabels(objects Objects) Plugin {
 		}
 		labels := a.Object.GetLabels()
 		for _, key := range []string{corev1.LabelTopologyZone, corev1.LabelTopologyRegion} {
-			if value, ok := found.GetLabels()[key]; ok {
+			if value, ok := found.Lookup(key); ok {
 				if labels == nil {
 					labels = map[string]string{}
 				}

@@ -21,6 +21,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -36,6 +37,14 @@ func (s shelf) Get(_ context.Context, group, plural, namespace, name string) (re
 		return o, nil
 	}
 	return nil, apierrors.NewNotFound(schema.GroupResource{Group: group, Resource: plural}, name)
+}
+
+func (s shelf) Labels(ctx context.Context, group, plural, namespace, name string) (labels.Labels, error) {
+	o, err := s.Get(ctx, group, plural, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	return labels.Set(o.GetLabels()), nil
 }
 
 func (s shelf) List(context.Context, string, string, string) ([]registry.Object, error) {

@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
@@ -68,6 +69,14 @@ func (s *pantry) Get(_ context.Context, group, plural, namespace, name string) (
 		return o, nil
 	}
 	return nil, apierrors.NewNotFound(schema.GroupResource{Group: group, Resource: plural}, name)
+}
+
+func (s *pantry) Labels(ctx context.Context, group, plural, namespace, name string) (labels.Labels, error) {
+	o, err := s.Get(ctx, group, plural, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	return labels.Set(o.GetLabels()), nil
 }
 
 func (s *pantry) List(_ context.Context, _, plural, namespace string) (list []registry.Object, _ error) {

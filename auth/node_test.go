@@ -14,6 +14,7 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -25,6 +26,10 @@ import (
 type followed map[string][]func(old, now registry.Object)
 
 func (f followed) Get(_ context.Context, group, plural, _, name string) (registry.Object, error) {
+	return nil, apierrors.NewNotFound(schema.GroupResource{Group: group, Resource: plural}, name)
+}
+
+func (f followed) Labels(_ context.Context, group, plural, _, name string) (labels.Labels, error) {
 	return nil, apierrors.NewNotFound(schema.GroupResource{Group: group, Resource: plural}, name)
 }
 

@@ -17,6 +17,8 @@ import (
 type Objects interface {
 	// Get returns an object; a NotFound error if there is none.
 	Get(ctx context.Context, group, plural, namespace, name string) (Object, error)
+	// Labels returns those of an object, which is not decoded for it; a NotFound error if there is none.
+	Labels(ctx context.Context, group, plural, namespace, name string) (labels.Labels, error)
 	// List returns the objects of a namespace, or of all if it is empty.
 	List(ctx context.Context, group, plural, namespace string) ([]Object, error)
 	// Follow calls changed for every object that there is, with old nil, and then for each change, in order of revision

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/knarr-dev/knarr/registry"
 	"github.com/knarr-dev/knarr/registry/store"
@@ -24,6 +25,15 @@ func (o objects) Get(ctx context.Context, group, plural, namespace, name string)
 		return nil, err
 	}
 	return entry.Object()
+}
+
+// Labels reads what selections look at.
+func (o objects) Labels(ctx context.Context, group, plural, namespace, name string) (labels.Labels, error) {
+	entry, err := o.entry(ctx, group, plural, namespace, name)
+	if err != nil {
+		return nil, err
+	}
+	return entry.Labels()
 }
 
 // Identity reads an object's encoding.

@@ -8,6 +8,7 @@ import (
 	"weak"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // Entry is one revision of one object; it never changes.
@@ -36,6 +37,9 @@ func (e *Entry) Object() (Object, error) {
 	}
 	return d.get(e)
 }
+
+// Labels are the object's, as selections see them: it is not decoded.
+func (e *Entry) Labels() (labels.Labels, error) { return labelsOf(e), e.check() }
 
 // Proto is the object's protobuf message with its resourceVersion, without envelope; nil for resources stored as JSON.
 func (e *Entry) Proto() []byte {
