@@ -70,3 +70,10 @@ type Config struct {
 	metrics *metrics
 	all     *everything // nil if no controller is about everything
 }
+
+// measures adds a controller's own metrics, if somebody wants any.
+func (c *Config) measures(all ...prometheus.Collector) {
+	if c.Metrics != nil {
+		c.Metrics.MustRegister(all...)
+	}
+}

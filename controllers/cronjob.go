@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -27,13 +28,17 @@ import (
 type cronJobs struct {
 	lister batchlisters.CronJobLister
 	jobs   *Source
+	skew   prometheus.Histogram // seconds from when a run is due to its Job
 
 	mu          sync.Mutex // guards rescheduled
 	rescheduled map[types.UID]bool
 }
 
 func newCronJobs(c *Config) Loop {
-	x := &cronJobs{lister: c.Informers.Batch().V1().CronJobs().Lister(), jobs: c.Source(&batchv1.Job{}), rescheduled: map[types.UID]bool{}}
+	x := &cronJobs{lister: c.Informers.Batch().V1().CronJobs().Lister(), jobs: c.Source(&batchv1.Job{}), rescheduled: map[types.UID]bool{},
+		skew: prometheus.NewHistogram(prometheus.HistogramOpts{Subsystem: "cronjob_controller", Name: "job_creation_skew_duration_seconds",
+			Help: "Time in seconds between when a run is due and when its Job is created.", Buckets: prometheus.ExponentialBuckets(1, 2, 10)})}
+	c.measures(x.skew)
 	return Loop{
 		Watches: []Watch{{c.Source(&batchv1.CronJob{}), x.changed}, {x.jobs, func(old, now metav1.Object) []Key {
 			return ownersOrMatching("CronJob", old, now, func(metav1.Object) []Key { return nil })
@@ -238,6 +243,7 @@ func (x *cronJobs) start(ctx context.Context, t *Turn, c *batchv1.CronJob, due t
 	case err != nil:
 		return t.Failed(c, err, "FailedCreate", "Error creating job: %v", err)
 	default:
+		x.skew.Observe(j.CreationTimestamp.Sub(due).Seconds())
 		t.Event(c, corev1.EventTypeNormal, "SuccessfulCreate", "Created job %v", j.Name)
 	}
 	c.Status.Active = append(c.Status.Active, corev1.ObjectReference{APIVersion: "batch/v1", Kind: "Job",

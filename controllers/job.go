@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	batchlisters "k8s.io/client-go/listers/batch/v1"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 )
 
@@ -26,6 +27,8 @@ type jobs struct {
 	jobs    *Source
 	pods    *Source
 	numbers *podNumbers
+	metrics *jobMetrics
+	clock   clock.PassiveClock
 
 	mu       sync.Mutex // guards the fields below
 	failures map[types.UID]failures
@@ -33,7 +36,7 @@ type jobs struct {
 }
 
 func newJobs(c *Config) Loop {
-	x := &jobs{lister: c.Informers.Batch().V1().Jobs().Lister(), jobs: c.Source(&batchv1.Job{}), pods: c.Source(&corev1.Pod{}),
+	x := &jobs{lister: c.Informers.Batch().V1().Jobs().Lister(), jobs: c.Source(&batchv1.Job{}), pods: c.Source(&corev1.Pod{}), metrics: newJobMetrics(c), clock: c.Clock,
 		failures: map[types.UID]failures{}, dropped: map[types.UID]map[types.UID]bool{}}
 	x.numbers = newPodNumbers("Job", x.jobs, func(p *corev1.Pod) string { return p.Annotations[batchv1.JobCompletionIndexAnnotation] })
 	return Loop{
@@ -100,19 +103,28 @@ func (x *jobs) reconcile(ctx context.Context, t *Turn) error {
 		t.Event(stored, corev1.EventTypeWarning, "UnknownCompletionMode", "Skipped Job sync because completion mode is unknown")
 		return nil
 	}
+	begun := x.clock.Now()
+	action, err := x.sync(ctx, t, stored)
+	x.metrics.turned(stored, action, err, x.clock.Since(begun))
+	return err
+}
+
+// sync brings a Job that has not ended a step on. It returns what it did with pods.
+func (x *jobs) sync(ctx context.Context, t *Turn, stored *batchv1.Job) (action string, err error) {
+	action = jobReconciling
 	// 1. Whose pods are whose? Those that are adopted are looked at when the cache shows them as the Job's own.
 	version := x.numbers.version(stored.UID)
 	pods, adopted, err := x.claim(ctx, t, stored)
 	if err != nil {
-		return err
+		return action, err
 	}
 	if adopted {
 		t.Again(time.Millisecond)
-		return nil
+		return action, nil
 	}
 	if unseen, err := x.finishDropping(ctx, t, stored, pods); unseen || err != nil {
 		t.Again(time.Millisecond)
-		return err
+		return action, err
 	}
 	// 2. What do they amount to, and does the Job end with that?
 	v := viewJob(stored, pods, t.Now)
@@ -123,14 +135,14 @@ func (x *jobs) reconcile(ctx context.Context, t *Turn) error {
 		t.Again(rest)
 	}
 	// 3. Which pods come and go?
-	active, problem := x.managePods(ctx, t, v, seen, version)
+	active, action, problem := x.managePods(ctx, t, v, seen, version)
 	// 4. What does the status say? Counting may end the Job.
 	s := &v.job.Status
 	s.Active, s.Ready, s.Terminating = active, ptr.To(v.ready), ptr.To(v.terminating)
 	if err := x.track(ctx, t, v, stored, seen); err != nil {
-		return err
+		return action, err
 	}
-	return problem
+	return action, problem
 }
 
 func (x *jobs) claim(ctx context.Context, t *Turn, j *batchv1.Job) (pods []*corev1.Pod, adopted bool, err error) {
@@ -147,18 +159,19 @@ func (x *jobs) claim(ctx context.Context, t *Turn, j *batchv1.Job) (pods []*core
 }
 
 // managePods deletes the active pods of a Job that ends, and brings those of another to the number that is wanted. It
-// returns how many are active then.
-func (x *jobs) managePods(ctx context.Context, t *Turn, v *jobView, seen failures, version int) (active int32, err error) {
-	active = int32(len(v.active))
+// returns how many are active then, and what was done.
+func (x *jobs) managePods(ctx context.Context, t *Turn, v *jobView, seen failures, version int) (active int32, action string, err error) {
+	active, action = int32(len(v.active)), jobReconciling
 	if v.verdict != nil {
 		gone, err := x.remove(ctx, t, v, v.active, false)
 		if gone < active {
 			v.verdict = nil // it is too early: the rest of the pods would be counted as finished
 		}
-		return active - gone, err
+		return active - gone, action, err
 	}
 	if v.job.DeletionTimestamp == nil {
 		steps := v.plan(seen.delay(t.Now), t.Now)
+		action = steps.action()
 		if steps.wait > 0 {
 			t.Again(max(steps.wait, gathering))
 		}
@@ -170,7 +183,7 @@ func (x *jobs) managePods(ctx context.Context, t *Turn, v *jobView, seen failure
 	case v.job.DeletionTimestamp == nil:
 		v.suspendOrResume(t)
 	}
-	return active, err
+	return active, action, err
 }
 
 // suspendOrResume says which of the two the Job is. While it is suspended its time does not run: resumed, it starts anew.

@@ -114,6 +114,17 @@ func (v *jobView) planIndexes(n int, now time.Time) jobPlan {
 	return out
 }
 
+// action is what a plan does with pods, as metrics name it: pods that have to wait for their turn are to be created, too.
+func (p *jobPlan) action() string {
+	switch {
+	case len(p.remove) > 0:
+		return jobDeleting
+	case len(p.create) > 0 || p.wait > 0:
+		return jobCreating
+	}
+	return jobTracking
+}
+
 // carryOut does what is planned, as far as it can, and corrects the numbers of pods by it.
 func (x *jobs) carryOut(ctx context.Context, t *Turn, v *jobView, p jobPlan, version int) (active int32, err error) {
 	active = int32(len(v.active))

@@ -128,6 +128,7 @@ func (x *jobs) track(ctx context.Context, t *Turn, v *jobView, stored *batchv1.J
 	}
 	if ended {
 		v.tellEnd(t)
+		x.metrics.finished(v.job, v.verdict)
 	}
 	return problem
 }
@@ -141,6 +142,7 @@ func (x *jobs) save(ctx context.Context, t *Turn, v *jobView, stored *batchv1.Jo
 	if err != nil {
 		return nil, fmt.Errorf("status of job %s: %w", t.Key, err)
 	}
+	x.metrics.counted(stored, now)
 	v.job = now.DeepCopy()
 	if v.job.Status.UncountedTerminatedPods == nil {
 		v.job.Status.UncountedTerminatedPods = &batchv1.UncountedTerminatedPods{}

@@ -8,11 +8,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	topology "k8s.io/component-helpers/node/topology"
 )
 
 // nodeLifecycle promises that a node from which nothing is heard for the grace period is Unknown, that its pods are no
@@ -25,6 +27,7 @@ import (
 type nodeLifecycle struct {
 	nodes, leases, pods *Source
 	grace               time.Duration
+	evictions           *prometheus.CounterVec
 
 	mu    sync.Mutex // guards the fields below
 	heard map[string]heartbeat
@@ -47,7 +50,10 @@ const (
 
 func nodeLifecycleLoop(c *Config) Loop {
 	x := &nodeLifecycle{nodes: c.Source(&corev1.Node{}), leases: c.Source(&coordinationv1.Lease{}), pods: c.Source(&corev1.Pod{}),
-		grace: cmp.Or(c.NodeGrace, nodeGrace), heard: map[string]heartbeat{}, zones: map[string]time.Time{}}
+		grace: cmp.Or(c.NodeGrace, nodeGrace), heard: map[string]heartbeat{}, zones: map[string]time.Time{},
+		evictions: prometheus.NewCounterVec(prometheus.CounterOpts{Subsystem: "node_collector", Name: "evictions_total",
+			Help: "Nodes whose pods were sent away since the controllers began, by zone."}, []string{"zone"})}
+	c.measures(x.evictions)
 	return Loop{Watches: []Watch{{x.nodes, itself}, {x.leases, nodeOfLease}}, Reconcile: x.reconcile}
 }
 
@@ -87,6 +93,10 @@ func (x *nodeLifecycle) reconcile(ctx context.Context, t *Turn) error {
 	}
 	if err := patchNodeTaints(ctx, t, node, append(taints, evicting...)); err != nil {
 		return err
+	}
+	zone := x.evictions.WithLabelValues(topology.GetZoneKey(node))
+	if len(evicting) > 0 && !isEvicting(node) {
+		zone.Inc()
 	}
 	// 3. Its pods are not ready when it is not.
 	return x.tellPods(ctx, t, node, h)

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	topology "k8s.io/component-helpers/node/topology"
 )
 
 // conditionTaints are the NoSchedule taints that a node's conditions mean.
@@ -72,15 +73,12 @@ func (x *nodeLifecycle) evictionTaints(t *Turn, node *corev1.Node) (taints []cor
 	if ready.Status == corev1.ConditionUnknown {
 		taint.Key = corev1.TaintNodeUnreachable
 	}
-	zone := zoneOf(node)
+	zone := topology.GetZoneKey(node)
 	pace, all := x.pace(zone)
 	if all {
 		return nil, zoneCheck
 	}
-	has := slices.ContainsFunc(node.Spec.Taints, func(k corev1.Taint) bool {
-		return k.Effect == corev1.TaintEffectNoExecute && isLifecycleTaint(k)
-	})
-	if has {
+	if isEvicting(node) {
 		return []corev1.Taint{taint}, 0
 	}
 	if pace == 0 {
@@ -95,6 +93,13 @@ func (x *nodeLifecycle) evictionTaints(t *Turn, node *corev1.Node) (taints []cor
 	return []corev1.Taint{taint}, 0
 }
 
+// isEvicting reports whether a node has a taint of this controller's by which its pods go.
+func isEvicting(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(k corev1.Taint) bool {
+		return k.Effect == corev1.TaintEffectNoExecute && isLifecycleTaint(k)
+	})
+}
+
 // How fast nodes are tainted, in nodes a second, and what a large zone is.
 const (
 	evictionPace          = 0.1
@@ -104,11 +109,6 @@ const (
 	// zoneCheck is how soon a node whose zone does not allow for its taint is looked at again.
 	zoneCheck = 5 * time.Second
 )
-
-// zoneOf is where a node stands.
-func zoneOf(node *corev1.Node) string {
-	return node.Labels[corev1.LabelTopologyRegion] + ":\x00:" + node.Labels[corev1.LabelTopologyZone]
-}
 
 // excludedFromDisruption is a label of nodes that do not count when the health of their zone is judged.
 const excludedFromDisruption = "node.kubernetes.io/exclude-disruption"
@@ -123,13 +123,13 @@ func (x *nodeLifecycle) pace(zone string) (pace float64, all bool) {
 		if _, excluded := node.Labels[excludedFromDisruption]; excluded {
 			continue
 		}
-		z := zones[zoneOf(node)]
+		z := zones[topology.GetZoneKey(node)]
 		if c := nodeCondition(node, corev1.NodeReady); c != nil && c.Status == corev1.ConditionTrue {
 			z.ready++
 		} else {
 			z.unready++
 		}
-		zones[zoneOf(node)] = z
+		zones[topology.GetZoneKey(node)] = z
 	}
 	return zonePace(zones, zone)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,9 +32,10 @@ import (
 	"github.com/knarr-dev/knarr/test/parts"
 )
 
-// runControllers runs controllers over a transport that the test has its hands in.
-func runControllers(t *testing.T, c *cluster.Cluster, wrap func(http.RoundTripper) http.RoundTripper, names ...string) {
+// runControllers runs controllers over a transport that the test has its hands in, and returns what they count.
+func runControllers(t *testing.T, c *cluster.Cluster, wrap func(http.RoundTripper) http.RoundTripper, names ...string) *prometheus.Registry {
 	t.Helper()
+	counts := prometheus.NewRegistry()
 	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +54,7 @@ func runControllers(t *testing.T, c *cluster.Cluster, wrap func(http.RoundTrippe
 	go func() {
 		ended <- controllers.Run(ctx, &controllers.Config{
 			ClientFor: func(string) kubernetes.Interface { return client }, MetadataFor: func(string) metadata.Interface { return meta }, Metadata: meta, Discovery: client.Discovery(), Informers: factory,
-			EventsFrom: func(string) eventrecord.EventRecorder { return &eventrecord.FakeRecorder{} }, Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler), Controllers: names,
+			EventsFrom: func(string) eventrecord.EventRecorder { return &eventrecord.FakeRecorder{} }, Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler), Controllers: names, Metrics: counts,
 		})
 	}()
 	t.Cleanup(func() {
@@ -62,6 +64,7 @@ func runControllers(t *testing.T, c *cluster.Cluster, wrap func(http.RoundTrippe
 		}
 		factory.Shutdown()
 	})
+	return counts
 }
 
 // roundTrips is a transport made of a function.

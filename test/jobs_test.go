@@ -2,10 +2,13 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,7 +37,7 @@ func TestJobsCountEachPodOnce(t *testing.T) {
 				if _, err := client.CoreV1().ServiceAccounts("default").Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{}); err != nil {
 					t.Fatal(err)
 				}
-				runControllers(t, c, wrap, "job-controller")
+				counts := runControllers(t, c, wrap, "job-controller")
 				job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "sum"}, Spec: batchv1.JobSpec{
 					Parallelism: ptr.To[int32](8), Completions: ptr.To[int32](pods), CompletionMode: &mode,
 					Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: "x"}}}}}}
@@ -57,6 +60,21 @@ func TestJobsCountEachPodOnce(t *testing.T) {
 				if err != nil || status.Succeeded != pods || status.Failed != 0 || len(seen) != pods {
 					t.Errorf("%v: %d pods, status %+v", err, len(seen), status)
 				}
+				if name == "answers are lost" {
+					return // what was written without an answer is not known to have been
+				}
+				want := fmt.Sprintf(`
+# HELP job_controller_job_pods_finished_total Pods that have finished and been counted.
+# TYPE job_controller_job_pods_finished_total counter
+job_controller_job_pods_finished_total{completion_mode="%[1]s",result="failed"} 0
+job_controller_job_pods_finished_total{completion_mode="%[1]s",result="succeeded"} %[2]d
+# HELP job_controller_jobs_finished_total Jobs that have ended, by the reason.
+# TYPE job_controller_jobs_finished_total counter
+job_controller_jobs_finished_total{completion_mode="%[1]s",reason="CompletionsReached",result="succeeded"} 1
+`, mode, pods)
+				eventually(t, "the metrics tell of the end", func() bool {
+					return testutil.GatherAndCompare(counts, strings.NewReader(want), "job_controller_job_pods_finished_total", "job_controller_jobs_finished_total") == nil
+				})
 			})
 		}
 	}
