@@ -32,7 +32,7 @@ func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
 		}
 		s.bound(w)
 		s.tell(w.profile, placed.Pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding",
-			fmt.Sprintf("Successfully assigned %s/%s to %s", placed.Namespace, placed.Name, n.name))
+			fmt.Sprintf("Successfully assigned %s/%s to %s", placed.Namespace, placed.Name, placed.Spec.NodeName))
 		for _, o := range w.profile.observers {
 			o.Bound(placed)
 		}

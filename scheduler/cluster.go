@@ -15,7 +15,8 @@ import (
 type Cluster struct {
 	nodes map[string]*Node
 	slots []*Node // by slot; nil where one is free
-	spare []Node  // room for more
+	// blocks are the room of the nodes, by slot too: it is used again, so nothing may point to a node that is not known.
+	blocks []*[nodeBlock]Node
 	// order is the nodes that there are, interleaved by zone; nil when it has to be made again.
 	order []*Node
 	names []string // of the nodes, in the order of their coming
@@ -49,12 +50,13 @@ func newCluster() *Cluster {
 func (c *Cluster) node(name string) *Node {
 	n := c.nodes[name]
 	if n == nil {
-		if len(c.spare) == 0 {
-			c.spare = make([]Node, nodeBlock)
+		slot := c.freeSlot()
+		if int(slot)/nodeBlock == len(c.blocks) {
+			c.blocks = append(c.blocks, new([nodeBlock]Node))
 		}
-		n, c.spare = &c.spare[0], c.spare[1:]
-		n.name, n.slot = name, c.freeSlot()
-		c.nodes[name], c.slots[n.slot] = n, n
+		n = &c.blocks[slot/nodeBlock][slot%nodeBlock]
+		n.name, n.slot = name, slot
+		c.nodes[name], c.slots[slot] = n, n
 	}
 	return n
 }
@@ -150,6 +152,7 @@ func (c *Cluster) forget(n *Node) {
 	if n.Node == nil && len(n.Pods) == 0 {
 		delete(c.nodes, n.name)
 		c.slots[n.slot] = nil
+		*n = Node{}
 	}
 }
 
