@@ -14,8 +14,9 @@ const (
 	nameEnds     = 27 * 27 * 27 * 27 * 27
 	// longestPrefix leaves room for the end in a name that is a label, as generated ones are.
 	longestPrefix = 63 - nameEnd
-	// mostNumbers is far below nameEnds, so that few of the names that others have given look like numbers.
-	mostNumbers = 1 << 20
+	// mostNumbers is far below nameEnds, so that few of the names that others have given look like numbers: one of 55. Such a one costs
+	// an owner that finds it no more than the numbers below.
+	mostNumbers = 1 << 18
 )
 
 // nameKey disguises the numbers of one place of an owner. Each number has a name of its own there.

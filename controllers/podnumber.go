@@ -198,7 +198,7 @@ type podsSeen struct {
 }
 
 // name gives new pods of an owner their names: all at one moment, for what is seen later is none of the turn's business. ok is false if
-// more has been seen by now than the turn knows of. An owner that has had a million pods leaves names to the API server.
+// more has been seen by now than the turn knows of. Where there are no more numbers, the API server generates names.
 func (x *podNumbers) name(owner types.UID, seen podsSeen, pods []*corev1.Pod) (ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

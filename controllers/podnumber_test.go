@@ -43,7 +43,7 @@ func TestNumbersInNames(t *testing.T) {
 			alike++
 		}
 	}
-	if share := float64(alike) / float64(len(seen)); share > 0.1 {
+	if share := float64(alike) / float64(len(seen)); share > 0.03 {
 		t.Errorf("%.2f of the names look like another owner's", share)
 	}
 	for _, name := range []string{"", "web", "web-0", "web-abcde", "web-bbbb_"} {
