@@ -59,20 +59,12 @@ func (s *security) limitAnonymous(c *Config, a *auth.Authentication, log *slog.L
 
 // openProxy trusts the cluster's own front proxy, or the one configured.
 func (s *security) openProxy(c *ProxyConfig) (*auth.FrontProxy, error) {
-	proxy := &auth.FrontProxy{Authorities: s.pki.ProxyAuthority, AllowedNames: c.AllowedNames, UserHeaders: c.UserHeaders,
-		UIDHeaders: c.UIDHeaders, GroupHeaders: c.GroupHeaders, ExtraPrefixes: c.ExtraPrefixes}
-	if c.CAFile == "" {
-		if len(proxy.AllowedNames) == 0 {
-			proxy.AllowedNames = []string{auth.ProxyName}
-		}
-		return proxy, nil
+	proxy, err := c.Open(s.pki.ProxyAuthority)
+	if err != nil || c.CAFile == "" {
+		return proxy, err
 	}
-	foreign, err := auth.OpenBundle(c.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("--requestheader-client-ca-file: %w", err)
-	}
+	foreign := proxy.Authorities
 	s.pki.Watch(foreign)
-	proxy.Authorities = foreign
 	if len(proxy.AllowedNames) == 0 {
 		for _, clients := range s.clientCAs {
 			if shareCertificate(clients.PEM(), foreign.PEM()) {

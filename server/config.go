@@ -111,7 +111,7 @@ func DefaultConfig() Config {
 		KubeletAddressTypes: []string{"Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"},
 		AnonymousAuth:       true, Authorization: defaultAuthorization(),
 		ServiceAccountIssuer: []string{"https://kubernetes.default.svc.cluster.local"}, ServiceAccountLookup: true, ServiceAccountExtend: true,
-		Proxy: defaultProxy(), OIDC: defaultOIDC(), TokenWebhook: defaultTokenWebhook(),
+		Proxy: DefaultProxy(), OIDC: defaultOIDC(), TokenWebhook: defaultTokenWebhook(),
 		NotReadySeconds: 300, UnreachableSeconds: 300, AllowPrivileged: true,
 		Audit: audit.DefaultConfig(),
 	}

@@ -10,11 +10,13 @@ import (
 	"time"
 
 	apiserverv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
+
+	"github.com/knarr-dev/knarr/auth"
 )
 
-// ProxyConfig is the front proxy, which tells in headers who its users are.
+// ProxyConfig is the front proxy, which tells in headers who its users are. The other parts of a cluster believe one likewise.
 type ProxyConfig struct {
-	CAFile        string   `flag:"client-ca-file" help:"authorities of the front proxy's certificate (default: the cluster's own for that purpose)"`
+	CAFile        string   `flag:"client-ca-file" help:"authorities of the front proxy's certificate (default: the cluster's own for that purpose, where it is at hand; else none is believed)"`
 	AllowedNames  []string `flag:"allowed-names" help:"common names of the front proxy's certificate; none means every name that --requestheader-client-ca-file vouches for (default, without that file: front-proxy-client)"`
 	UserHeaders   []string `flag:"username-headers" help:"headers in which the front proxy names the user; the first that has a value counts"`
 	UIDHeaders    []string `flag:"uid-headers" help:"headers in which the front proxy names the user's UID; the first that has a value counts"`
@@ -22,12 +24,32 @@ type ProxyConfig struct {
 	ExtraPrefixes []string `flag:"extra-headers-prefix" help:"beginnings of the names of headers in which the front proxy tells more of the user"`
 }
 
-func defaultProxy() ProxyConfig {
-	return ProxyConfig{UserHeaders: []string{"X-Remote-User"}, UIDHeaders: []string{"X-Remote-Uid"},
-		GroupHeaders: []string{"X-Remote-Group"}, ExtraPrefixes: []string{"X-Remote-Extra-"}}
+// DefaultProxy names the headers that most use.
+func DefaultProxy() ProxyConfig {
+	h := auth.StandardHeaders()
+	return ProxyConfig{UserHeaders: h.UserHeaders, UIDHeaders: h.UIDHeaders, GroupHeaders: h.GroupHeaders, ExtraPrefixes: h.ExtraPrefixes}
 }
 
-func (c *ProxyConfig) check() error {
+// Open is the proxy that is believed: the one configured, or that of the cluster's own authority; nil if there is neither.
+func (c *ProxyConfig) Open(own *auth.Bundle) (*auth.FrontProxy, error) {
+	p := &auth.FrontProxy{Authorities: own, AllowedNames: c.AllowedNames, UserHeaders: c.UserHeaders, UIDHeaders: c.UIDHeaders,
+		GroupHeaders: c.GroupHeaders, ExtraPrefixes: c.ExtraPrefixes}
+	switch {
+	case c.CAFile != "":
+		var err error
+		if p.Authorities, err = auth.OpenBundle(c.CAFile); err != nil {
+			return nil, fmt.Errorf("--requestheader-client-ca-file: %w", err)
+		}
+	case own == nil:
+		return nil, nil
+	case len(p.AllowedNames) == 0:
+		p.AllowedNames = []string{auth.ProxyName}
+	}
+	return p, nil
+}
+
+// Check names what is wrong.
+func (c *ProxyConfig) Check() error {
 	var errs []error
 	for _, one := range []struct {
 		flag   string
@@ -142,5 +164,5 @@ func (c *TokenWebhookConfig) check() error {
 
 // checkAuthentication names what does not fit together.
 func (c *Config) checkAuthentication() error {
-	return errors.Join(c.Proxy.check(), c.OIDC.check(c.AuthenticationConfig), c.TokenWebhook.check())
+	return errors.Join(c.Proxy.Check(), c.OIDC.check(c.AuthenticationConfig), c.TokenWebhook.check())
 }

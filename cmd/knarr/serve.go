@@ -21,24 +21,25 @@ import (
 
 	"github.com/knarr-dev/knarr/auth"
 	"github.com/knarr-dev/knarr/registry"
+	"github.com/knarr-dev/knarr/server"
 )
 
 // serving is where and to whom a part answers. The flags are upstream's.
 type serving struct {
-	BindAddress net.IP   `flag:"bind-address" help:"address to answer on"`
-	Port        int      `flag:"secure-port" help:"port on which HTTPS is served; 0 serves nothing"`
-	CertFile    string   `flag:"tls-cert-file" help:"certificate to serve with (default: the data directory's pki/parts.crt, or one that nobody vouches for)"`
-	KeyFile     string   `flag:"tls-private-key-file" help:"key of --tls-cert-file"`
-	ClientCA    string   `flag:"client-ca-file" help:"authorities of the certificates of those who ask (default: the data directory's pki/ca.crt, or those of the kubeconfig)"`
-	Proxy       proxy    `prefix:"requestheader-"`
-	Tokens      string   `flag:"authentication-kubeconfig" help:"how the API server is reached that knows tokens (default: that of --kubeconfig)"`
-	Access      string   `flag:"authorization-kubeconfig" help:"how the API server is reached that knows what users may (default: that of --kubeconfig)"`
-	Open        []string `flag:"authorization-always-allow-paths" help:"paths that everybody may ask for; a * at the end stands for all that follows"`
-	Profiling   bool     `flag:"profiling" help:"serve /debug/pprof"`
+	BindAddress net.IP             `flag:"bind-address" help:"address to answer on"`
+	Port        int                `flag:"secure-port" help:"port on which HTTPS is served; 0 serves nothing"`
+	CertFile    string             `flag:"tls-cert-file" help:"certificate to serve with (default: the data directory's pki/parts.crt, or one that nobody vouches for)"`
+	KeyFile     string             `flag:"tls-private-key-file" help:"key of --tls-cert-file"`
+	ClientCA    string             `flag:"client-ca-file" help:"authorities of the certificates of those who ask (default: the data directory's pki/ca.crt, or those of the kubeconfig)"`
+	Proxy       server.ProxyConfig `prefix:"requestheader-"`
+	Tokens      string             `flag:"authentication-kubeconfig" help:"how the API server is reached that knows tokens (default: that of --kubeconfig)"`
+	Access      string             `flag:"authorization-kubeconfig" help:"how the API server is reached that knows what users may (default: that of --kubeconfig)"`
+	Open        []string           `flag:"authorization-always-allow-paths" help:"paths that everybody may ask for; a * at the end stands for all that follows"`
+	Profiling   bool               `flag:"profiling" help:"serve /debug/pprof"`
 }
 
 func defaultServing(port int) serving {
-	return serving{Proxy: defaultProxy(), BindAddress: net.IPv4zero, Port: port, Open: []string{"/healthz", "/livez", "/readyz"}, Profiling: true}
+	return serving{Proxy: server.DefaultProxy(), BindAddress: net.IPv4zero, Port: port, Open: []string{"/healthz", "/livez", "/readyz"}, Profiling: true}
 }
 
 // check names what is wrong.
@@ -49,7 +50,7 @@ func (s *serving) check() error {
 	case (s.CertFile == "") != (s.KeyFile == ""):
 		return errors.New("--tls-cert-file and --tls-private-key-file belong together")
 	}
-	return nil
+	return s.Proxy.Check()
 }
 
 // listen opens the port of a part.

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/knarr-dev/knarr/auth"
+	"github.com/knarr-dev/knarr/server"
 )
 
 func TestWhoMayAskAPart(t *testing.T) {
@@ -34,8 +35,12 @@ func TestWhoMayAskAPart(t *testing.T) {
 	x.door = &door{serving: front, listener: listener, shown: shown,
 		trust: auth.Delegation{Tokens: x.own(), Access: x.own(), Authorities: authorities}}
 	pki := filepath.Join(config.DataDir, "pki")
-	believed := defaultProxy()
-	if x.door.trust.Proxy, err = believed.open(filepath.Join(pki, "front-proxy-ca.crt")); err != nil {
+	proxies, err := auth.OpenBundle(filepath.Join(pki, "front-proxy-ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	believed := server.DefaultProxy()
+	if x.door.trust.Proxy, err = believed.Open(proxies); err != nil {
 		t.Fatal(err)
 	}
 	stop, ended := keepUntil(t, x)
