@@ -58,3 +58,28 @@ func TestKindsHaveNames(t *testing.T) {
 		t.Errorf("the last kind is called %q", got)
 	}
 }
+
+func TestWhatPodsAskForIsToldToWhoAsks(t *testing.T) {
+	s := newStand()
+	running := podOf("running", requests("cpu=500m", "memory=1Gi", "example.com/gpu=2"), priority(7))
+	running.Spec.NodeName, running.Spec.Containers[0].Resources.Limits = "n", list("cpu=2")
+	ended := podOf("ended", requests("cpu=1"))
+	ended.Spec.NodeName, ended.Status.Phase = "n", corev1.PodSucceeded
+	s.storing(t, running, podOf("waiting", requests("hugepages-2Mi=4Mi")), ended)
+	w := httptest.NewRecorder()
+	s.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics/resources", nil))
+	var got []string
+	for line := range strings.Lines(w.Body.String()) {
+		if !strings.HasPrefix(line, "#") {
+			got = append(got, strings.ReplaceAll(strings.TrimSpace(line), `,scheduler="default-scheduler"`, ""))
+		}
+	}
+	want := `kube_pod_resource_limit{namespace="default",node="n",pod="running",priority="7",resource="cpu",unit="cores"} 2
+kube_pod_resource_request{namespace="default",node="",pod="waiting",priority="",resource="hugepages-2Mi",unit="bytes"} 4.194304e+06
+kube_pod_resource_request{namespace="default",node="n",pod="running",priority="7",resource="cpu",unit="cores"} 0.5
+kube_pod_resource_request{namespace="default",node="n",pod="running",priority="7",resource="example.com/gpu",unit=""} 2
+kube_pod_resource_request{namespace="default",node="n",pod="running",priority="7",resource="memory",unit="bytes"} 1.073741824e+09`
+	if text := strings.Join(got, "\n"); text != want {
+		t.Errorf("got\n%s\nnot\n%s", text, want)
+	}
+}
