@@ -40,6 +40,26 @@ func newStand(options ...func(*Config)) *stand {
 	return &stand{s, clock}
 }
 
+// nodes and placed are a cluster in a table: its nodes, and the pods on them.
+type (
+	nodes  []*corev1.Node
+	placed map[string][]*corev1.Pod
+)
+
+// standOf is a scheduler that knows of a cluster.
+func standOf(all nodes, on placed) *stand {
+	s := newStand()
+	for _, n := range all {
+		s.cluster.setNode(n)
+	}
+	for node, pods := range on {
+		for _, p := range pods {
+			s.place(p, node)
+		}
+	}
+	return s
+}
+
 func (s *stand) cycle(p *corev1.Pod) *Cycle {
 	s.cluster.cycle++
 	return &Cycle{Cluster: s.cluster, Pod: newPod(p), profile: s.profiles[corev1.DefaultSchedulerName], promises: s.queue.promises,

@@ -65,8 +65,6 @@ func TestFilters(t *testing.T) {
 		honor := corev1.NodeInclusionPolicyHonor
 		c.NodeTaintsPolicy = &honor
 	}
-	type nodes []*corev1.Node
-	type placed map[string][]*corev1.Pod
 	for _, c := range []struct {
 		rule   string
 		pod    *corev1.Pod
@@ -114,15 +112,7 @@ func TestFilters(t *testing.T) {
 		{"other namespaces are other pods", podOf("p", apart(podTerm(hostname, "a"))), nodes{nodeOf("x")}, placed{"x": {podOf("o", a, func(p *corev1.Pod) { p.Namespace = "other" })}}, "x"},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
-			s := newStand()
-			for _, n := range c.nodes {
-				s.cluster.setNode(n)
-			}
-			for node, pods := range c.placed {
-				for _, p := range pods {
-					s.place(p, node)
-				}
-			}
+			s := standOf(c.nodes, c.placed)
 			node, message := s.decide(c.pod)
 			want := c.want
 			if message != "" {
@@ -160,8 +150,6 @@ func TestScores(t *testing.T) {
 			n.Status.Images = append(n.Status.Images, corev1.ContainerImage{Names: []string{name}, SizeBytes: size})
 		}
 	}
-	type nodes []*corev1.Node
-	type placed map[string][]*corev1.Pod
 	for _, c := range []struct {
 		rule, plugin string
 		args         string

@@ -59,8 +59,6 @@ func TestWhy(t *testing.T) {
 		n.Spec.Unschedulable = true
 		n.Spec.Taints = []corev1.Taint{{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}}
 	}
-	type nodes []*corev1.Node
-	type placed map[string][]*corev1.Pod
 	for _, c := range []struct {
 		rule   string
 		pod    *corev1.Pod
@@ -140,15 +138,7 @@ NodeResourcesFit [n]: cpu: 3 asked, 2 free of 4
 => n: lower requests.cpu from 3 to 2`},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
-			s := newStand()
-			for _, n := range c.nodes {
-				s.cluster.setNode(n)
-			}
-			for node, pods := range c.placed {
-				for _, p := range pods {
-					s.place(p, node)
-				}
-			}
+			s := standOf(c.nodes, c.placed)
 			s.wait(c.pod)
 			s.run()
 			before := s.fingerprint()
