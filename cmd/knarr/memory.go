@@ -6,17 +6,20 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync/atomic"
 	"time"
 )
 
 // Garbage is collected when what was allocated since the last time is gcPercent of what was live then, and at least
 // leastRoom: between what collecting often costs (at 50 %, a fifth of the time that writing takes) and what collecting
-// seldom lets a burst of work take. The room counts where little is live, as in a server that has just been started.
+// seldom lets a burst of work take. The room counts where little is live. The start, much of which is live for good, has
+// startRoom.
 // Where much is live, garbage has no more than mostRoom: what a burst took stays taken, for what is live lies between what
 // is not, and Go moves nothing. Where so much is live that collecting would cost too much, it has largeGCPercent.
 const (
 	gcPercent      = 75
 	largeGCPercent = 25
+	startRoom      = 16 << 20
 	leastRoom      = 96 << 20
 	mostRoom       = 288 << 20
 )
@@ -36,8 +39,10 @@ const (
 
 // keepSmall sets how memory is used, unless GOGC says otherwise, and gives back what is not.
 func keepSmall(ctx context.Context) {
+	space := &room{}
 	if os.Getenv("GOGC") == "" {
-		makeRoom()
+		space.least.Store(startRoom)
+		space.keep()
 	}
 	tick := time.NewTicker(quietFor)
 	defer tick.Stop()
@@ -55,21 +60,32 @@ func keepSmall(ctx context.Context) {
 			debug.FreeOSMemory()
 			dropProgramPages()
 			returned, left = now, measured(heapObjects)
+			if space.least.CompareAndSwap(startRoom, leastRoom) {
+				space.make()
+			}
 		}
 		before, allocated = now, total
 	}
 }
 
-// makeRoom sets when garbage is collected next, now and after each collection.
-func makeRoom() {
+// room is what garbage has.
+type room struct{ least atomic.Uint64 } // in bytes
+
+// keep makes room now and after each collection.
+func (r *room) keep() {
+	r.make()
+	// The collector tells that it has been there by finding this.
+	runtime.SetFinalizer(&[16]byte{}, func(*[16]byte) { r.keep() })
+}
+
+// make sets when garbage is collected next.
+func (r *room) make() {
 	percent := gcPercent
 	if live := measured("/gc/heap/live:bytes"); live > 0 {
-		percent = max(percent, int(leastRoom*100/live))
+		percent = max(percent, int(r.least.Load()*100/live))
 		percent = min(percent, max(largeGCPercent, int(mostRoom*100/live)))
 	}
 	debug.SetGCPercent(percent)
-	// The collector tells that it has been there by finding this.
-	runtime.SetFinalizer(&[16]byte{}, func(*[16]byte) { makeRoom() })
 }
 
 // heapObjects are the bytes of objects, live or not collected yet.
