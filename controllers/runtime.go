@@ -196,9 +196,13 @@ func (x *loop) handler(w Watch, after time.Duration) cache.ResourceEventHandler 
 	}
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(o any) { tell(nil, o.(metav1.Object)) },
-		UpdateFunc: func(old, now any) {
-			if old.(metav1.Object).GetResourceVersion() != now.(metav1.Object).GetResourceVersion() {
-				tell(old.(metav1.Object), now.(metav1.Object))
+		UpdateFunc: func(o, n any) {
+			switch old, now := o.(metav1.Object), n.(metav1.Object); {
+			case old.GetUID() != now.GetUID(): // deleted and made again between two looks
+				tell(old, nil)
+				tell(nil, now)
+			case old.GetResourceVersion() != now.GetResourceVersion():
+				tell(old, now)
 			}
 		},
 		DeleteFunc: func(o any) {

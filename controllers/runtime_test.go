@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 )
 
@@ -48,5 +51,30 @@ func TestWhatTheLogIsTold(t *testing.T) {
 				t.Error("nobody can tell any more what has failed")
 			}
 		})
+	}
+}
+
+// An informer that was cut off sees an object that was deleted and made again as one that has changed.
+func TestAnObjectThatWasMadeAgainIsAnotherOne(t *testing.T) {
+	var told []string
+	x := &loop{}
+	handler := x.handler(Watch{Keys: func(old, now metav1.Object) []Key {
+		said := func(o metav1.Object) string {
+			if o == nil {
+				return "none"
+			}
+			return string(o.GetUID()) + "@" + o.GetResourceVersion()
+		}
+		told = append(told, said(old)+" "+said(now))
+		return nil
+	}}, 0)
+	of := func(uid types.UID, revision string) *corev1.Namespace {
+		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: uid, ResourceVersion: revision}}
+	}
+	handler.OnUpdate(of("a", "1"), of("a", "2"))
+	handler.OnUpdate(of("a", "2"), of("a", "2"))
+	handler.OnUpdate(of("a", "2"), of("b", "5"))
+	if want := []string{"a@1 a@2", "a@2 none", "none b@5"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }

@@ -210,8 +210,13 @@ func (a *Agent) watchAt(ctx context.Context, pods, nodes cache.SharedIndexInform
 		}
 	}
 	handle, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { told(o, false) },
-		UpdateFunc: func(_, o any) { told(o, false) },
+		AddFunc: func(o any) { told(o, false) },
+		UpdateFunc: func(old, o any) {
+			if old.(*corev1.Pod).UID != o.(*corev1.Pod).UID { // deleted and made again between two looks
+				told(old, true)
+			}
+			told(o, false)
+		},
 		DeleteFunc: func(o any) { told(o, true) },
 	})
 	if err != nil {

@@ -195,3 +195,30 @@ func TestAPodGivesItsPlaceBackBeforeTheAPIHearsOfItsEnd(t *testing.T) {
 		t.Errorf("when the API heard of the end, the pod had thousandths of a CPU: %d", over)
 	}
 }
+
+// An informer that was cut off sees a pod that was deleted and made again as one that has changed.
+func TestAPodThatWasMadeAgainIsAnotherOne(t *testing.T) {
+	w := newWorkshop(t, nil)
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "state-0", Namespace: "default", UID: "first"},
+		Spec: corev1.PodSpec{NodeName: "node", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}
+	runs := func(uid types.UID) func() bool {
+		return func() bool {
+			w.clock.Step(10 * time.Millisecond)
+			p, err := w.api.CoreV1().Pods("default").Get(t.Context(), "state-0", metav1.GetOptions{})
+			return err == nil && p.UID == uid && p.Status.Phase == corev1.PodRunning
+		}
+	}
+	w.create(t, pod.DeepCopy())
+	eventually(t, "the first pod runs", runs("first"))
+	pod.UID = "second"
+	if _, err := w.api.CoreV1().Pods("default").Update(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second pod runs", runs("second"))
+	eventually(t, "the first pod has ended", func() bool {
+		w.clock.Step(time.Second)
+		w.desk.mu.Lock()
+		defer w.desk.mu.Unlock()
+		return w.desk.pods["first"] == nil && w.desk.pods["second"] != nil
+	})
+}
