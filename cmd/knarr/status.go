@@ -24,25 +24,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
-
-	"github.com/knarr-dev/knarr/server"
 )
 
 // statusOptions are the command's flags.
 type statusOptions struct {
-	DataDir    string `flag:"data-dir" help:"data directory of the cluster"`
-	Kubeconfig string `flag:"kubeconfig" help:"kubeconfig to use (default: KUBECONFIG, ~/.kube/config, or the admin's in the data directory)"`
-	output     string
+	place
+	output string
 }
 
 // statusPatience bounds each question.
 const statusPatience = 5 * time.Second
 
 func statusCommand() *cobra.Command {
-	o := &statusOptions{DataDir: server.DefaultConfig().DataDir}
+	o := &statusOptions{}
 	c := &cobra.Command{
 		Use: "status", Short: "Show how a running cluster is: its parts, nodes and pods", Args: cobra.NoArgs,
 		Long: `Show how a running cluster is: its parts, nodes and pods. The exit status is 1 if something is not as it should be.
@@ -53,8 +48,7 @@ themselves, too.`,
 			if o.output != "text" && o.output != "json" {
 				return fmt.Errorf("--output is %q: use text or json", o.output)
 			}
-			chosen := c.Flags().Changed("data-dir")
-			s, err := o.look(c.Context(), chosen)
+			s, err := o.look(c.Context())
 			if err != nil {
 				return err
 			}
@@ -67,7 +61,7 @@ themselves, too.`,
 			return nil
 		},
 	}
-	bindFlags(c.Flags(), o)
+	o.flags(c.Flags())
 	c.Flags().StringVarP(&o.output, "output", "o", "text", "text, or json for programs")
 	return c
 }
@@ -84,29 +78,13 @@ func show(w io.Writer, s *screen, output string) error {
 	}{s, s.healthy()})
 }
 
-// config finds the cluster: the one of the data directory if that was chosen, or if no other is known.
-func (o *statusOptions) config(chosen bool) (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = o.Kubeconfig
-	if own := filepath.Join(o.DataDir, "admin.kubeconfig"); o.Kubeconfig == "" && (chosen || isWanted(own)) {
-		rules.ExplicitPath = own
-	}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
-	if clientcmd.IsEmptyConfig(err) || errors.Is(err, os.ErrNotExist) {
-		return nil, errors.New("no cluster is known: start one with `knarr up`, or name it with --data-dir, --kubeconfig or KUBECONFIG")
-	}
-	if err != nil {
-		return nil, err
-	}
-	return compact(config), nil
-}
-
 // look asks everybody at once.
-func (o *statusOptions) look(ctx context.Context, chosen bool) (*screen, error) {
-	config, err := o.config(chosen)
+func (o *statusOptions) look(ctx context.Context) (*screen, error) {
+	config, _, err := o.open()
 	if err != nil {
 		return nil, err
 	}
+	config = compact(config)
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, err
@@ -182,7 +160,7 @@ func (o *statusOptions) partLine(ctx context.Context, client kubernetes.Interfac
 	default:
 		l.State, l.Bad = leaseText(lease, time.Now())
 	}
-	url, none := os.ReadFile(addressFile(o.DataDir, p.name))
+	url, none := os.ReadFile(addressFile(o.dataDir, p.name))
 	if none != nil {
 		return l
 	}

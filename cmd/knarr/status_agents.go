@@ -46,7 +46,7 @@ func agentsWhere(urls []string) string {
 
 // agentsLine is about the agents on this machine, if there are any.
 func (o *statusOptions) agentsLine(ctx context.Context, config *rest.Config) []line {
-	nodes, urls := agentNotes(o.DataDir)
+	nodes, urls := agentNotes(o.dataDir)
 	if len(nodes) == 0 {
 		return nil
 	}

@@ -9,8 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -18,7 +16,6 @@ import (
 	"github.com/spf13/pflag"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/knarr-dev/knarr/server"
 )
@@ -138,47 +135,6 @@ func (w *whyCan) cluster() (*rest.Config, error) {
 		w.question.Namespace = namespace
 	}
 	return config, err
-}
-
-// place is the cluster that is asked.
-type place struct{ kubeconfig, context string }
-
-func (p *place) flags(f *pflag.FlagSet) {
-	f.StringVar(&p.kubeconfig, "kubeconfig", "", "kubeconfig to use")
-	f.StringVar(&p.context, "context", "", "context of the kubeconfig to use")
-}
-
-// open finds the server, and the namespace of the context: that of the cluster on this machine, unless another is named.
-func (p *place) open() (config *rest.Config, namespace string, err error) {
-	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(p.rules(), &clientcmd.ConfigOverrides{CurrentContext: p.context})
-	config, err = loaded.ClientConfig()
-	if clientcmd.IsEmptyConfig(err) {
-		return nil, "", errors.New("no cluster is known: start one with `knarr up`, or name a kubeconfig with --kubeconfig or KUBECONFIG")
-	}
-	if err == nil {
-		namespace, _, err = loaded.Namespace()
-	}
-	return config, namespace, err
-}
-
-func (p *place) rules() *clientcmd.ClientConfigLoadingRules {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = p.kubeconfig
-	local := server.DefaultConfig()
-	if own := local.KubeconfigPath(); p.kubeconfig == "" && isWanted(own) {
-		rules.ExplicitPath = own
-	}
-	return rules
-}
-
-// address is where a part answers that has noted it in the data directory from which the kubeconfig is; empty if none has.
-func (p *place) address(part string) string {
-	for _, file := range p.rules().GetLoadingPrecedence() {
-		if url, err := os.ReadFile(addressFile(filepath.Dir(file), part)); err == nil {
-			return strings.TrimSpace(string(url))
-		}
-	}
-	return ""
 }
 
 // nobodyError says that nothing answers.
