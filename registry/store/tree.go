@@ -16,8 +16,8 @@ import "slices"
 const fanout = 64
 
 type node struct {
-	owner    *edit // the edit that may still change this node; never followed once that edit is over
-	count    int   // entries below
+	owner    *authorship // of the edit that may still change this node
+	count    int         // entries below
 	entries  []*Entry
 	children []*node // nil for a leaf
 	memos    memos   // of a leaf
@@ -123,9 +123,16 @@ func (n *node) all(visit func(*Entry)) {
 
 // edit makes a new tree of an old one. Nodes that it has copied already it changes in place, so that a batch of changes
 // costs one copy of each node. The old tree stays as it is; root is the new one, to be published once the edit is over.
-type edit struct{ root *node }
+type edit struct {
+	root *node
+	mark *authorship
+}
 
-func edited(root *node) *edit { return &edit{root} }
+// authorship tells the nodes of an edit. A node must not refer to the edit itself: it would hold on to the tree that the edit has
+// made, with all that has been superseded since.
+type authorship struct{ _ byte }
+
+func edited(root *node) *edit { return &edit{root, new(authorship)} }
 
 // treeOf is a tree of these entries.
 func treeOf(entries []*Entry) *node {
@@ -138,10 +145,10 @@ func treeOf(entries []*Entry) *node {
 
 // own returns a node that this edit may change.
 func (ed *edit) own(n *node) *node {
-	if n.owner == ed {
+	if n.owner == ed.mark {
 		return n
 	}
-	c := &node{owner: ed, count: n.count}
+	c := &node{owner: ed.mark, count: n.count}
 	if n.leaf() {
 		c.entries = append(make([]*Entry, 0, min(len(n.entries)+1, fanout)), n.entries...)
 	} else {
@@ -153,12 +160,12 @@ func (ed *edit) own(n *node) *node {
 // set puts e under its key and returns the entry that was there.
 func (ed *edit) set(e *Entry) *Entry {
 	if ed.root == nil {
-		ed.root = &node{owner: ed, count: 1, entries: []*Entry{e}}
+		ed.root = &node{owner: ed.mark, count: 1, entries: []*Entry{e}}
 		return nil
 	}
 	root, right, old := ed.insert(ed.root, e)
 	if right != nil {
-		root = &node{owner: ed, count: root.count + right.count, children: []*node{root, right}}
+		root = &node{owner: ed.mark, count: root.count + right.count, children: []*node{root, right}}
 	}
 	ed.root = root
 	return old
@@ -200,7 +207,7 @@ func (ed *edit) insert(n *node, e *Entry) (left, right *node, old *Entry) {
 // split moves the upper part of an overfull node to a new one. Where keys arrive in order the left node stays full, else
 // it keeps the half.
 func (ed *edit) split(n *node, inserted int) *node {
-	right := &node{owner: ed}
+	right := &node{owner: ed.mark}
 	if n.leaf() {
 		at := splitPoint(len(n.entries), inserted)
 		right.entries = append(right.entries, n.entries[at:]...)

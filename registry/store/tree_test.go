@@ -3,9 +3,11 @@ package store
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -141,4 +143,32 @@ func TestALeafsMemosLiveUntilOneOfItsEntriesChanges(t *testing.T) {
 	if made != first+1 {
 		t.Errorf("one change made %d blocks again", made-first)
 	}
+}
+
+// What has been superseded is garbage as soon as nobody holds a root that it belongs to, however old the nodes beside it are.
+func TestATreeHoldsNothingButItsEntries(t *testing.T) {
+	entry := func(i int, r Revision) *Entry { return &Entry{Key: Key{Name: fmt.Sprintf("%04d", i)}, Revision: r} }
+	var entries []*Entry
+	for i := range 4 * fanout {
+		entries = append(entries, entry(i, 1))
+	}
+	root := treeOf(entries)
+	clear(entries)
+	change := func(i int, r Revision) {
+		ed := edited(root)
+		ed.set(entry(i, r))
+		root = ed.root
+	}
+	change(0, 2) // the leaf of 0 is from now on that of an edit whose tree has the entry of the last key under revision 1
+	last := 4*fanout - 1
+	superseded := weak.Make(root.get(entry(last, 0).Key))
+	change(last, 3)
+	runtime.GC()
+	if superseded.Value() != nil {
+		t.Error("the tree holds on to an entry that is not in it")
+	}
+	if e := root.get(entry(0, 0).Key); e.Revision != 2 {
+		t.Errorf("revision %v", e.Revision)
+	}
+	runtime.KeepAlive(root)
 }
