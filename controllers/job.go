@@ -42,10 +42,9 @@ func newJobs(c *Config) Loop {
 	return Loop{
 		Watches: []Watch{{x.jobs, x.respecified}},
 		// A Job with many pods would else be written for each of them.
-		Gathered:    []Watch{{x.jobs, x.restated}, {x.pods, x.jobsOf}},
-		Reconcile:   x.reconcile,
-		LastBackoff: time.Minute,
-		Beside:      x.strays(),
+		Gathered:  []Watch{{x.jobs, x.restated}, {x.pods, x.jobsOf}},
+		Reconcile: x.reconcile,
+		Beside:    x.strays(),
 	}
 }
 
@@ -236,8 +235,7 @@ func (x *jobs) strays() *Loop {
 			}},
 			{Source: x.jobs, Keys: x.leftBy},
 		},
-		Reconcile:   x.letGo,
-		LastBackoff: time.Minute,
+		Reconcile: x.letGo,
 	}
 }
 

@@ -29,10 +29,9 @@ type namespaces struct {
 func namespaceLoop(c *Config) Loop {
 	x := &namespaces{c.Source(&corev1.Namespace{}), c.Source(&corev1.Pod{}), c.Discovery}
 	return Loop{
-		Watches:     []Watch{{x.namespaces, goingNamespace}},
-		Everything:  x.follow,
-		Reconcile:   x.reconcile,
-		LastBackoff: time.Minute,
+		Watches:    []Watch{{x.namespaces, goingNamespace}},
+		Everything: x.follow,
+		Reconcile:  x.reconcile,
 	}
 }
 

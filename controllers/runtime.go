@@ -52,7 +52,7 @@ type Loop struct {
 	Everything func(*Resource) func(old, now metav1.Object) []Key
 	// First are keys that need a turn without anything having changed.
 	First []Key
-	// LastBackoff is how long a key that fails waits for its next turn at most; zero for upstream's 1,000 seconds.
+	// LastBackoff is how long a key that fails waits for its next turn at most; zero for a minute.
 	LastBackoff time.Duration
 	// Beside is a second loop of the same controller, whose keys name objects of another kind.
 	Beside *Loop
@@ -121,10 +121,11 @@ type loop struct {
 	ended   atomic.Bool
 }
 
-// Back-off of a key that fails, as upstream's.
+// Back-off of a key that fails. It doubles from upstream's least, but not up to upstream's 1,000 seconds: in an outage every change
+// that is seen is another turn that fails, and what has failed often enough would be left alone long after the outage.
 const (
 	firstBackoff = 5 * time.Millisecond
-	lastBackoff  = 1000 * time.Second
+	lastBackoff  = time.Minute
 )
 
 // gathering is how long a gathered change waits.
