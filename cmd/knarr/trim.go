@@ -32,6 +32,9 @@ func (t *trimmer) trim(o any) (any, error) {
 	if !ok {
 		return o, nil
 	}
+	if len(m.GetManagedFields()) == 0 {
+		return o, nil // trimmed already, as client-go does with what a watch begins with: parts of it are others' by now
+	}
 	m.SetManagedFields(nil)
 	key := likeness{kind: reflect.TypeOf(o)}
 	if by := metav1.GetControllerOfNoCopy(m); by != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -60,6 +61,12 @@ func TestWhatPodsOfOneOwnerHaveInCommonIsOne(t *testing.T) {
 		if of(a) != of(b) || of(b) == of(c) {
 			t.Errorf("%s: equal ones are not one, or different ones are", what)
 		}
+	}
+	// What was trimmed is shared by readers: another look at it writes nothing.
+	tolerations, last := unsafe.SliceData(b.Spec.Tolerations), trimmed("last", "30m")
+	last.Spec.Tolerations = slices.Clone(last.Spec.Tolerations)
+	if _, err := x.trim(b); err != nil || unsafe.SliceData(b.Spec.Tolerations) != tolerations {
+		t.Errorf("a pod is trimmed twice: %v", err)
 	}
 	if n := cap(c.Spec.Containers); n != 1 {
 		t.Errorf("a list of one container has room for %d", n)
