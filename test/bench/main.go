@@ -63,7 +63,7 @@ func main() {
 	chosen := flag.String("parts", "", "what to measure, separated by commas: "+partNames()+" (default: all)")
 	flag.Parse()
 	confine(s.processors)
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, s, strings.Split(*only, ","), *chosen); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -46,7 +46,7 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "folder for the logs and the JUnit report; a new one if it is empty")
 	flag.BoolVar(&o.only, "build", false, "build the suite, and run nothing")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)

@@ -40,7 +40,7 @@ func (c cast) String() string {
 func main() {
 	only := flag.String("only", "", "run the casts whose names contain this")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "interop:", err)
