@@ -103,7 +103,7 @@ func (w *workshop) create(t *testing.T, p *corev1.Pod) {
 // eventually waits until something holds.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline, tick := time.NewTimer(20*time.Second), time.NewTicker(2*time.Millisecond)
+	deadline, tick := time.NewTimer(time.Minute), time.NewTicker(2*time.Millisecond)
 	defer deadline.Stop()
 	defer tick.Stop()
 	for !holds() {

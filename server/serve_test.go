@@ -71,7 +71,7 @@ func TestAnswersThatNobodyReadsEnd(t *testing.T) {
 				if err == nil {
 					t.Error("the answer was written to nobody")
 				}
-			case <-time.After(30 * time.Second):
+			case <-time.After(time.Minute):
 				t.Error("the answer is still being written")
 			}
 		})

@@ -140,7 +140,7 @@ func deployment(name string) *appsv1.Deployment {
 // take is the types of a watch's first events.
 func take(t *testing.T, w watch.Interface, n int) []watch.EventType {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var seen []watch.EventType
 	for len(seen) < n {

@@ -155,7 +155,7 @@ func awaitPods(t *testing.T, client kubernetes.Interface, wanted, most int32) {
 	t.Helper()
 	var n int32
 	var status appsv1.ReplicaSetStatus
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 40*time.Second, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		pods, err := client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return false, err

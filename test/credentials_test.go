@@ -180,7 +180,7 @@ func knock(t *testing.T, c *cluster.Cluster, own *tls.Config, token string) (cod
 	transport := client.Transport.(*http.Transport)
 	transport.TLSClientConfig.Certificates = own.Certificates
 	defer client.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+"/api/v1/namespaces/default/pods", nil)
 	if err != nil {

@@ -26,7 +26,7 @@ func TestEndpointsWithoutService(t *testing.T) {
 		}
 	}
 	await := func(name string, there bool) {
-		err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
+		err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 			_, err := endpoints.Get(ctx, name, metav1.GetOptions{})
 			return (err == nil) == there && (err == nil || apierrors.IsNotFound(err)), nil
 		})

@@ -84,7 +84,7 @@ func TestShutdownEndsWatchesCleanly(t *testing.T) {
 		ended <- err
 	}()
 	c.Stop()
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > 30*time.Second {
 		t.Errorf("it took %v to stop", took)
 	}
 	if err := <-ended; err != nil && !errors.Is(err, io.EOF) {
@@ -144,7 +144,7 @@ func TestEtcdOverTLS(t *testing.T) {
 
 func keysBelow(t *testing.T, etcd *clientv3.Client, prefix string) int64 {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	answer, err := etcd.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {

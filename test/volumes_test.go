@@ -131,7 +131,7 @@ func TestAClaimStaysUnderAPodThatTheCacheDoesNotShow(t *testing.T) {
 	}
 	await := func(name string) {
 		t.Helper()
-		if err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, 30*time.Second, true, isGone(name)); err != nil {
+		if err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, time.Minute, true, isGone(name)); err != nil {
 			t.Fatal(err)
 		}
 	}

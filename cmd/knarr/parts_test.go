@@ -45,8 +45,8 @@ func startAPI(t *testing.T) (*server.Server, *server.Config) {
 	})
 	select {
 	case <-up:
-	case <-time.After(30 * time.Second):
-		t.Fatal("the API server is not up after 30s")
+	case <-time.After(patience):
+		t.Fatalf("the API server is not up after %v", patience)
 	}
 	return s, &config
 }

@@ -165,8 +165,8 @@ func TestInformersBeginAfterTheLease(t *testing.T) {
 		select {
 		case j := <-from:
 			return j
-		case <-time.After(20 * time.Second):
-			t.Fatal("nobody begins within 20s")
+		case <-time.After(patience):
+			t.Fatalf("nobody begins within %v", patience)
 			return joined{}
 		}
 	}

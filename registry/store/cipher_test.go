@@ -138,7 +138,7 @@ func TestAValueThatCannotBeOpenedFailsItsReadersUntilTheKeyIsThere(t *testing.T)
 		if name != "c00001" {
 			t.Errorf("told of %s", name)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the key is there, and nobody looks")
 	}
 	if e, err := s.Get(within(t), key(1), ""); err != nil || data(t, e) != "cargo" {

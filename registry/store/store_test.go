@@ -103,7 +103,7 @@ func remove(t testing.TB, s *store.Store, k store.Key) *store.Entry {
 
 // within bounds a wait that should be short.
 func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -192,7 +192,7 @@ func number(revision string) int64 {
 // caughtUp waits until the observer knows all that there is.
 func (o *observer) caughtUp(ctx context.Context) error {
 	for _, s := range o.sources {
-		err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) {
+		err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
 			listed, err := s.lists.List(metav1.ListOptions{})
 			if err != nil {
 				return false, nil
