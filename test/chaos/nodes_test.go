@@ -54,58 +54,62 @@ func TestNodesThatAreLost(t *testing.T) {
 	w.clock = faster(30)
 	o := w.observed()
 	w.wholeCluster(2)
-	silent, deleted := w.parts[2], w.parts[3]
 	x := &workload{resource: "deployments", name: "web", make: func(name string) runtime.Object {
 		d := deployment(nil)(name).(*appsv1.Deployment)
 		d.Spec.Replicas = ptr.To[int32](4)
 		return d
 	}}
 	w.create(x)
-	w.await(o, "pods run on both nodes", func(s state) bool {
-		return len(ready(podsOn(s, "node-1"))) == 2 && len(ready(podsOn(s, "node-2"))) == 2
+	w.await(o, "the pods run", func(s state) bool { return len(ready(podsIn(s))) == 4 })
+	silent, deleted := "node-1", "node-2"
+	agents := map[string]*part{silent: w.parts[2], deleted: w.parts[3]}
+	o.look(func(s state) {
+		if len(podsOn(s, silent)) == 0 { // the other was there first
+			silent, deleted = deleted, silent
+		}
 	})
 	// 1. Silence: Unknown, tainted, its pods not ready, and moved when they have tolerated it for long enough.
-	silent.kill()
+	agents[silent].kill()
 	w.await(o, "the silent node is Unknown and tainted", func(s state) bool {
-		n := nodeNamed(s, "node-1")
+		n := nodeNamed(s, silent)
 		return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
 			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionUnknown && c.Reason == "NodeStatusUnknown" && c.Message == "Kubelet stopped posting node status."
 		}) && slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool {
 			return t.Key == corev1.TaintNodeUnreachable && t.Effect == corev1.TaintEffectNoExecute
 		}) && slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool {
 			return t.Key == corev1.TaintNodeUnreachable && t.Effect == corev1.TaintEffectNoSchedule
-		}) && len(ready(podsOn(s, "node-1"))) == 0
+		}) && len(ready(podsOn(s, silent))) == 0
 	})
 	w.await(o, "its pods run on the other node, and are going on their own", func(s state) bool {
-		return len(ready(podsOn(s, "node-2"))) == 4 && !slices.ContainsFunc(podsOn(s, "node-1"), isActive)
+		return len(ready(podsOn(s, deleted))) == 4 && !slices.ContainsFunc(podsOn(s, silent), isActive)
 	})
 	o.look(func(s state) {
-		for _, p := range podsOn(s, "node-1") {
+		for _, p := range podsOn(s, silent) {
 			if i := slices.IndexFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.DisruptionTarget }); i < 0 || p.Status.Conditions[i].Reason != "DeletionByTaintManager" {
 				t.Errorf("pod %s does not say why it goes: %+v", p.Name, p.Status.Conditions)
 			}
 		}
 	})
-	if is, want := w.told("NodeNotReady", "Node", "node-controller"), "Node node-1 status is now: NodeNotReady"; is != want {
+	if is, want := w.told("NodeNotReady", "Node", "node-controller"), "Node "+silent+" status is now: NodeNotReady"; is != want {
 		t.Errorf("the event says %q, not %q", is, want)
 	}
 	w.told("TaintManagerEviction", "Pod", "taint-eviction-controller")
 	// 2. The object of the silent node is deleted: nothing is left of its pods.
-	w.deleteNode("node-1")
-	w.await(o, "the pods of a node that is gone are gone", func(s state) bool { return len(podsOn(s, "node-1")) == 0 })
+	w.deleteNode(silent)
+	w.await(o, "the pods of a node that is gone are gone", func(s state) bool { return len(podsOn(s, silent)) == 0 })
 	// 3. The object of a node is deleted under pods that run: they go, and their replacements wait for a node.
-	deleted.kill()
-	w.deleteNode("node-2")
+	agents[deleted].kill()
+	w.deleteNode(deleted)
 	w.await(o, "pods wait for a node", func(s state) bool {
-		return len(podsOn(s, "node-2")) == 0 && len(active(podsIn(s))) == 4 && !slices.ContainsFunc(podsIn(s), func(p *corev1.Pod) bool {
+		return len(podsOn(s, deleted)) == 0 && len(active(podsIn(s))) == 4 && !slices.ContainsFunc(podsIn(s), func(p *corev1.Pod) bool {
 			return !slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
 				return c.Reason == corev1.PodReasonUnschedulable && c.Message == "no nodes available to schedule pods"
 			})
 		})
 	})
 	// 4. A node comes, and they run.
-	silent.start()
-	w.await(o, "the pods run on the node that has returned", func(s state) bool { return len(ready(podsOn(s, "node-1"))) == 4 })
+	agents[silent].start()
+	w.await(o, "the pods run on the node that has returned", func(s state) bool { return len(ready(podsOn(s, silent))) == 4 })
 }
 
 func (w *world) deleteNode(name string) {
