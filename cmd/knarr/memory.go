@@ -13,13 +13,14 @@ import (
 // Garbage is collected when what was allocated since the last time is gcPercent of what was live then, and at least
 // leastRoom: between what collecting often costs (at 50 %, a fifth of the time that writing takes) and what collecting
 // seldom lets a burst of work take. The room counts where little is live. The start, much of which is live for good, has
-// startRoom.
+// startRoom: until it is quiet, or more has been allocated than a start does, for then there is work already.
 // Where much is live, garbage has no more than mostRoom: what a burst took stays taken, for what is live lies between what
 // is not, and Go moves nothing. Where so much is live that collecting would cost too much, it has largeGCPercent.
 const (
 	gcPercent      = 75
 	largeGCPercent = 25
 	startRoom      = 16 << 20
+	startAllocates = 128 << 20
 	leastRoom      = 96 << 20
 	mostRoom       = 288 << 20
 )
@@ -53,14 +54,14 @@ func keepSmall(ctx context.Context) {
 			return
 		}
 		now := measured("/gc/cycles/automatic:gc-cycles") // those that the growth of the heap has made necessary
-		total, heap := measured("/gc/heap/allocs:bytes"), measured(heapObjects)
+		total, heap := measured(allAllocated), measured(heapObjects)
 		quiet := now == before && total-allocated < max(regrown, heap/quietPart)
 		if quiet && (now != returned || heap > left+max(regrown, left/regrownPart)) {
 			runtime.GC() // what lies in pools is given up by the second collection only
 			debug.FreeOSMemory()
 			dropProgramPages()
 			returned, left = now, measured(heapObjects)
-			if space.least.CompareAndSwap(startRoom, leastRoom) {
+			if space.startIsOver() {
 				space.make()
 			}
 		}
@@ -71,8 +72,14 @@ func keepSmall(ctx context.Context) {
 // room is what garbage has.
 type room struct{ least atomic.Uint64 } // in bytes
 
+// startIsOver has more room made from now on, and reports whether that is new.
+func (r *room) startIsOver() bool { return r.least.CompareAndSwap(startRoom, leastRoom) }
+
 // keep makes room now and after each collection.
 func (r *room) keep() {
+	if measured(allAllocated) > startAllocates {
+		r.startIsOver()
+	}
 	r.make()
 	// The collector tells that it has been there by finding this.
 	runtime.SetFinalizer(&[16]byte{}, func(*[16]byte) { r.keep() })
@@ -88,8 +95,12 @@ func (r *room) make() {
 	debug.SetGCPercent(percent)
 }
 
-// heapObjects are the bytes of objects, live or not collected yet.
-const heapObjects = "/memory/classes/heap/objects:bytes"
+const (
+	// heapObjects are the bytes of objects, live or not collected yet.
+	heapObjects = "/memory/classes/heap/objects:bytes"
+	// allAllocated are the bytes of all objects that there ever were.
+	allAllocated = "/gc/heap/allocs:bytes"
+)
 
 // measured is one of the runtime's figures.
 func measured(name string) uint64 {
