@@ -5,6 +5,9 @@
 // It builds upstream's programs (test/reference, minutes once), starts each combination on an empty directory, and goes through
 // the same list of checks (checks.go). What does not come true within a minute has failed; the directory with the logs stays
 // then.
+//
+// In the end it plays scenarios with upstream's controllers and scheduler and with knarr's side by side, and compares what is
+// there in the end (compare.go).
 package main
 
 import (
@@ -39,22 +42,26 @@ func (c cast) String() string {
 
 func main() {
 	only := flag.String("only", "", "run the casts whose names contain this")
+	compared := flag.String("compare", "", "run no cast, but compare the scenarios whose names contain this")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := run(ctx, *only); err != nil {
+	if err := run(ctx, *only, *compared); err != nil {
 		fmt.Fprintln(os.Stderr, "interop:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, only string) error {
+func run(ctx context.Context, only, compared string) error {
 	top, err := upstream.Repository()
 	if err != nil {
 		return err
 	}
 	if err := upstream.Build(ctx, top); err != nil {
 		return err
+	}
+	if compared != "" {
+		return compare(ctx, top, compared)
 	}
 	var errs []error
 	for _, c := range casts() {
@@ -63,6 +70,9 @@ func run(ctx context.Context, only string) error {
 		}
 		fmt.Println(c)
 		errs = append(errs, play(ctx, top, c))
+	}
+	if only == "" {
+		errs = append(errs, compare(ctx, top, ""))
 	}
 	return errors.Join(errs...)
 }
@@ -73,7 +83,7 @@ func play(ctx context.Context, top string, c cast) (err error) {
 	if err != nil {
 		return err
 	}
-	s := &stage{top: top, dir: dir}
+	s := &stage{top: top, dir: dir, nodes: 1}
 	defer func() {
 		s.end()
 		if err != nil {

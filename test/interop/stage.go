@@ -31,6 +31,7 @@ type stage struct {
 	kubeconfigs map[string]string
 	authority   string // file with the certificate that the API server is trusted by
 	key         string // file with the key of service accounts
+	nodes       int
 	running     []*process
 }
 
@@ -75,12 +76,12 @@ func (s *stage) begin(ctx context.Context, c cast) error {
 	if c.scheduler == "knarr" {
 		err = s.start("knarr", "scheduler", "--kubeconfig="+s.kubeconfigs["scheduler"], "--secure-port=0")
 	} else {
-		err = s.start(c.scheduler, "", "--kubeconfig="+s.kubeconfigs["scheduler"], "--secure-port=0")
+		err = s.start(c.scheduler, "", append(unlimited(), "--kubeconfig="+s.kubeconfigs["scheduler"], "--secure-port=0")...)
 	}
 	if err != nil {
 		return err
 	}
-	return s.node()
+	return s.agent()
 }
 
 func (s *stage) knarr(flags []string) error {
@@ -153,15 +154,25 @@ func (s *stage) controllers(who string) error {
 	if who == "knarr" {
 		return s.start("knarr", "controllers", flags...)
 	}
-	return s.start(who, "", flags...)
+	return s.start(who, "", append(flags, unlimited()...)...)
 }
 
-// node starts a node of knarr's: nobody else's pods run without containers.
-func (s *stage) node() error {
-	if data := filepath.Join(s.dir, "data"); filepath.Dir(s.kubeconfigs["node-1"]) == data {
-		return s.start("knarr", "agent", "--data-dir="+data, "--hostname-override=node-1", "--address=127.0.0.1", "--node-ip=127.0.0.1", "--port=0")
+// unlimited lets upstream's parts write as often as they will, as knarr's do.
+func unlimited() []string { return []string{"--kube-api-qps=1000", "--kube-api-burst=1000"} }
+
+// agent starts nodes of knarr's: nobody else's pods run without containers.
+func (s *stage) agent() error {
+	flags := []string{"--address=127.0.0.1", "--node-ip=127.0.0.1", "--port=0"}
+	data := filepath.Join(s.dir, "data")
+	switch {
+	case s.nodes > 1:
+		flags = append(flags, fmt.Sprintf("--simulated-nodes=%d", s.nodes), "--data-dir="+data)
+	case filepath.Dir(s.kubeconfigs["node-1"]) == data:
+		flags = append(flags, "--hostname-override=node-1", "--data-dir="+data)
+	default:
+		flags = append(flags, "--hostname-override=node-1", "--kubeconfig="+s.kubeconfigs["node-1"])
 	}
-	return s.start("knarr", "agent", "--kubeconfig="+s.kubeconfigs["node-1"], "--hostname-override=node-1", "--address=127.0.0.1", "--node-ip=127.0.0.1", "--port=0")
+	return s.start("knarr", "agent", flags...)
 }
 
 // start starts one of the programs in bin; its log is named after it and its command.
