@@ -268,16 +268,27 @@ func (a *Agent) deadline(w *work, pod *corev1.Pod) (overdue bool, at time.Time) 
 		return true, time.Time{}
 	}
 	limit := pod.Spec.ActiveDeadlineSeconds
-	if limit == nil || finished(pod.Status.Phase) || pod.Status.StartTime == nil {
+	if limit == nil || finished(pod.Status.Phase) {
 		return false, time.Time{}
 	}
-	at = pod.Status.StartTime.Add(time.Duration(*limit) * time.Second)
+	at = a.active(w, pod).Add(time.Duration(*limit) * time.Second)
 	if a.Clock.Now().Before(at) {
 		return false, at
 	}
 	w.verdict = &verdict{reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline"}
 	a.podEvent(pod, corev1.EventTypeNormal, w.verdict.reason, "%s", w.verdict.message)
 	return true, time.Time{}
+}
+
+// active is since when a pod has been active. The pod that the API shows may not have it yet, and no other round need follow when it has;
+// in its first round the pod begins to be active.
+func (a *Agent) active(w *work, pod *corev1.Pod) time.Time {
+	for _, s := range []*corev1.PodStatus{w.status, &pod.Status} {
+		if s != nil && s.StartTime != nil {
+			return s.StartTime.Time
+		}
+	}
+	return a.Clock.Now()
 }
 
 // observe asks the runtime for a pod.

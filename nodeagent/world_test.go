@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 )
 
@@ -306,6 +307,38 @@ func TestAPodWaitsForWhatItNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the pod runs", func() bool { return turn() && w.status(t, "p").Phase == corev1.PodRunning })
+}
+
+func TestWhenAPodHasBeenActiveForTooLong(t *testing.T) {
+	at := func(ago time.Duration) *corev1.PodStatus {
+		return &corev1.PodStatus{StartTime: ptr.To(metav1.NewTime(noon().Add(-ago)))}
+	}
+	for name, c := range map[string]struct {
+		told    *corev1.PodStatus // and not seen yet
+		shown   *corev1.PodStatus // by the API
+		overdue bool
+		rest    time.Duration
+	}{
+		"its first round begins":                      {nil, &corev1.PodStatus{}, false, time.Minute},
+		"the API does not show yet that it has begun": {at(20 * time.Second), &corev1.PodStatus{}, false, 40 * time.Second},
+		"it has begun":                                {nil, at(20 * time.Second), false, 40 * time.Second},
+		"its time is over":                            {nil, at(time.Minute), true, 0},
+		"it has ended by itself":                      {nil, &corev1.PodStatus{Phase: corev1.PodSucceeded, StartTime: at(time.Hour).StartTime}, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := onNode("c")
+			pod.Spec.ActiveDeadlineSeconds, pod.Status = ptr.To[int64](60), *c.shown
+			a := &Agent{Config: Config{Clock: clocktesting.NewFakeClock(noon())}, recorders: map[string]record.EventRecorder{"node": &record.FakeRecorder{}}}
+			overdue, when := a.deadline(&work{status: c.told}, &pod)
+			var rest time.Duration
+			if !when.IsZero() {
+				rest = when.Sub(noon())
+			}
+			if overdue != c.overdue || rest != c.rest {
+				t.Errorf("overdue %v, in %v; want %v, in %v", overdue, rest, c.overdue, c.rest)
+			}
+		})
+	}
 }
 
 func TestHooks(t *testing.T) {
