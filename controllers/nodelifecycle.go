@@ -36,12 +36,22 @@ type nodeLifecycle struct {
 
 // heartbeat is what was heard of a node last.
 type heartbeat struct {
-	uid      types.UID
-	status   metav1.Time      // of its Ready condition
-	lease    metav1.MicroTime // of its Lease
-	at       time.Time
-	podsTold bool // that their node is not ready
+	uid    types.UID
+	status metav1.Time      // of its Ready condition
+	lease  metav1.MicroTime // of its Lease
+	at     time.Time
+	untold silence
 }
+
+// silence is what has to be said of a node that is not ready, and has not been said yet. A kubelet that says itself that its node is not
+// ready speaks for its pods as well.
+type silence int
+
+const (
+	nothingUntold silence = iota
+	podsUntold            // its pods are not ready: it was like that when this controller began
+	nodeUntold            // neither is it
+)
 
 const (
 	nodeGrace        = 50 * time.Second
@@ -49,12 +59,16 @@ const (
 )
 
 func nodeLifecycleLoop(c *Config) Loop {
-	x := &nodeLifecycle{nodes: c.Source(&corev1.Node{}), leases: c.Source(&coordinationv1.Lease{}), pods: c.Source(&corev1.Pod{}),
+	x := nodeLifecycleOf(c)
+	c.measures(x.evictions)
+	return Loop{Watches: []Watch{{x.nodes, itself}, {x.leases, nodeOfLease}}, Reconcile: x.reconcile}
+}
+
+func nodeLifecycleOf(c *Config) *nodeLifecycle {
+	return &nodeLifecycle{nodes: c.Source(&corev1.Node{}), leases: c.Source(&coordinationv1.Lease{}), pods: c.Source(&corev1.Pod{}),
 		grace: cmp.Or(c.NodeGrace, nodeGrace), heard: map[string]heartbeat{}, zones: map[string]time.Time{},
 		evictions: prometheus.NewCounterVec(prometheus.CounterOpts{Subsystem: "node_collector", Name: "evictions_total",
 			Help: "Nodes whose pods were sent away since the controllers began, by zone."}, []string{"zone"})}
-	c.measures(x.evictions)
-	return Loop{Watches: []Watch{{x.nodes, itself}, {x.leases, nodeOfLease}}, Reconcile: x.reconcile}
 }
 
 func nodeOfLease(_, now metav1.Object) []Key {
@@ -79,6 +93,9 @@ func (x *nodeLifecycle) reconcile(ctx context.Context, t *Turn) error {
 	}
 	if silent := t.Now.Sub(h.at); silent > grace {
 		if changed := nodeUnknown(node, t.Now); changed != nil {
+			if nodeReady(node) {
+				x.tellLater(node, nodeUntold)
+			}
 			_, err := UpdateStatus(ctx, t, t.Client.CoreV1().Nodes(), changed)
 			return err // what follows is done when the change is seen
 		}
@@ -86,7 +103,7 @@ func (x *nodeLifecycle) reconcile(ctx context.Context, t *Turn) error {
 		t.Again(grace - silent + time.Second)
 	}
 	// 2. Its taints and labels are what its conditions and its other labels mean.
-	taints := conditionTaints(node)
+	taints := conditionTaints(node, t.Now)
 	evicting, wait := x.evictionTaints(t, node)
 	if wait > 0 {
 		t.Again(wait)
@@ -108,8 +125,8 @@ func (x *nodeLifecycle) listen(t *Turn, node *corev1.Node) heartbeat {
 	defer x.mu.Unlock()
 	h, known := x.heard[node.Name]
 	if h.uid != node.UID {
-		t.Event(nodeReference(node), corev1.EventTypeNormal, "RegisteredNode", "Registered Node %v in Controller", node.Name)
-		h, known = heartbeat{uid: node.UID}, false
+		t.Event(nodeReference(node), corev1.EventTypeNormal, "RegisteredNode", "Node %[1]s event: Registered Node %[1]s in Controller", node.Name)
+		h, known = heartbeat{uid: node.UID, untold: untoldAtFirst(node)}, false
 	}
 	now := h
 	ready := nodeCondition(node, corev1.NodeReady)
@@ -125,8 +142,8 @@ func (x *nodeLifecycle) listen(t *Turn, node *corev1.Node) heartbeat {
 	case !known, !now.status.Equal(&h.status), h.lease.Before(&now.lease):
 		now.at = t.Now
 	}
-	if ready != nil && ready.Status == corev1.ConditionTrue {
-		now.podsTold = false
+	if nodeReady(node) {
+		now.untold = nothingUntold
 	}
 	x.heard[node.Name] = now
 	return now
@@ -136,7 +153,7 @@ func (x *nodeLifecycle) forget(t *Turn) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if h, known := x.heard[t.Name]; known {
-		t.Event(&corev1.ObjectReference{Kind: "Node", Name: t.Name, UID: h.uid}, corev1.EventTypeNormal, "RemovingNode", "Removing Node %v from Controller", t.Name)
+		t.Event(nodeReference(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: t.Name, UID: h.uid}}), corev1.EventTypeNormal, "RemovingNode", "Node %[1]s event: Removing Node %[1]s from Controller", t.Name)
 		delete(x.heard, t.Name)
 	}
 }
@@ -175,12 +192,33 @@ func nodeUnknown(node *corev1.Node, now time.Time) *corev1.Node {
 	return changed
 }
 
-// tellPods makes the pods of a node that is not ready not ready, once.
+// untoldAtFirst is what has to be said of a node that this controller has not seen before.
+func untoldAtFirst(node *corev1.Node) silence {
+	if nodeReady(node) || nodeCondition(node, corev1.NodeReady) == nil {
+		return nothingUntold
+	}
+	return podsUntold
+}
+
+// tellLater notes what is to be said of a node, or that it has been.
+func (x *nodeLifecycle) tellLater(node *corev1.Node, what silence) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if h := x.heard[node.Name]; h.uid == node.UID {
+		h.untold = what
+		x.heard[node.Name] = h
+	}
+}
+
+// tellPods makes the pods of a node that has fallen silent not ready, once.
 func (x *nodeLifecycle) tellPods(ctx context.Context, t *Turn, node *corev1.Node, h heartbeat) error {
-	if c := nodeCondition(node, corev1.NodeReady); h.podsTold || c == nil || c.Status == corev1.ConditionTrue {
+	if h.untold == nothingUntold {
 		return nil
 	}
-	t.Event(nodeReference(node), corev1.EventTypeNormal, "NodeNotReady", "Node %s status is now: %s", node.Name, "NodeNotReady")
+	if h.untold == nodeUntold {
+		t.Event(nodeReference(node), corev1.EventTypeNormal, "NodeNotReady", "Node %s status is now: %s", node.Name, "NodeNotReady")
+		x.tellLater(node, podsUntold)
+	}
 	for _, pod := range onNode(x.pods, node.Name) {
 		if !isReady(pod) {
 			continue
@@ -193,12 +231,7 @@ func (x *nodeLifecycle) tellPods(ctx context.Context, t *Turn, node *corev1.Node
 		}
 		t.Event(pod, corev1.EventTypeWarning, "NodeNotReady", "Node is not ready")
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if now := x.heard[node.Name]; now.uid == node.UID {
-		now.podsTold = true
-		x.heard[node.Name] = now
-	}
+	x.tellLater(node, nothingUntold)
 	return nil
 }
 

@@ -9,8 +9,12 @@ import (
 	topology "k8s.io/component-helpers/node/topology"
 )
 
-// conditionTaints are the NoSchedule taints that a node's conditions mean.
-func conditionTaints(node *corev1.Node) (taints []corev1.Taint) {
+// conditionTaints are the NoSchedule taints that a node's conditions mean. Those that are new are from now on.
+func conditionTaints(node *corev1.Node, now time.Time) (taints []corev1.Taint) {
+	mean := func(key string) {
+		at := metav1.NewTime(now)
+		taints = append(taints, corev1.Taint{Key: key, Effect: corev1.TaintEffectNoSchedule, TimeAdded: &at})
+	}
 	meaning := map[corev1.NodeConditionType]map[corev1.ConditionStatus]string{
 		corev1.NodeReady:              {corev1.ConditionFalse: corev1.TaintNodeNotReady, corev1.ConditionUnknown: corev1.TaintNodeUnreachable},
 		corev1.NodeMemoryPressure:     {corev1.ConditionTrue: corev1.TaintNodeMemoryPressure},
@@ -20,11 +24,11 @@ func conditionTaints(node *corev1.Node) (taints []corev1.Taint) {
 	}
 	for _, c := range node.Status.Conditions {
 		if key := meaning[c.Type][c.Status]; key != "" {
-			taints = append(taints, corev1.Taint{Key: key, Effect: corev1.TaintEffectNoSchedule})
+			mean(key)
 		}
 	}
 	if node.Spec.Unschedulable {
-		taints = append(taints, corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule})
+		mean(corev1.TaintNodeUnschedulable)
 	}
 	return taints
 }

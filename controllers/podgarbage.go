@@ -213,15 +213,16 @@ func failAndDelete(ctx context.Context, t *Turn, p *corev1.Pod, why *corev1.PodC
 
 // failurePatch makes the very pod a failed one.
 func failurePatch(p *corev1.Pod, why *corev1.PodCondition, now time.Time) []byte {
-	status := map[string]any{"phase": corev1.PodFailed, "observedGeneration": p.Generation}
+	status := map[string]any{}
 	if why != nil {
 		c := *why
 		c.LastTransitionTime = metav1.Time{Time: now}
 		if before := podCondition(p, c.Type); before != nil && before.Status == c.Status {
 			c.LastTransitionTime = before.LastTransitionTime
 		}
-		status["conditions"] = []corev1.PodCondition{c}
+		status = conditionPatch(p, c)
 	}
+	status["phase"], status["observedGeneration"] = corev1.PodFailed, p.Generation
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": p.UID}, "status": status})
 	if err != nil {
 		panic(err) // it is plain data

@@ -26,6 +26,22 @@ func podCondition(p *corev1.Pod, of corev1.PodConditionType) *corev1.PodConditio
 	return nil
 }
 
+// conditionPatch is the status of a strategic patch that sets a condition. One that is new comes last: patches put what is new
+// first, unless they name the order.
+func conditionPatch(p *corev1.Pod, c corev1.PodCondition) map[string]any {
+	type named struct {
+		Type corev1.PodConditionType `json:"type"`
+	}
+	var order []named
+	for _, there := range p.Status.Conditions {
+		order = append(order, named{there.Type})
+	}
+	if podCondition(p, c.Type) == nil {
+		order = append(order, named{c.Type})
+	}
+	return map[string]any{"conditions": []corev1.PodCondition{c}, "$setElementOrder/conditions": order}
+}
+
 func isReady(p *corev1.Pod) bool {
 	c := podCondition(p, corev1.PodReady)
 	return c != nil && c.Status == corev1.ConditionTrue

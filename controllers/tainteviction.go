@@ -14,23 +14,24 @@ import (
 // taintEviction promises that no pod stays on a node whose NoExecute taints it does not tolerate, and that one which
 // tolerates them for a while goes when that is over.
 //
-// The subtle case is taints that change while a pod's time runs: it does not begin anew, and may only become shorter, until
-// there are none of them left.
+// The subtle case is taints or tolerations that change while a pod's time runs: it does not begin anew, and ends neither sooner nor later, until
+// the pod tolerates all of them for ever, or one of them not at all.
 type taintEviction struct {
 	nodes, pods *Source
 
-	mu    sync.Mutex // guards since
-	since map[Key]podClock
+	mu    sync.Mutex // guards stays
+	stays map[Key]stay
 }
 
-// podClock is when the time of a pod on a tainted node began.
-type podClock struct {
+// stay is the time of a pod on a tainted node.
+type stay struct {
 	uid  types.UID
-	from time.Time
+	ends time.Time
+	told bool // that the pod is sent away
 }
 
 func taintEvictionLoop(c *Config) Loop {
-	x := &taintEviction{nodes: c.Source(&corev1.Node{}), pods: c.Source(&corev1.Pod{}), since: map[Key]podClock{}}
+	x := &taintEviction{nodes: c.Source(&corev1.Node{}), pods: c.Source(&corev1.Pod{}), stays: map[Key]stay{}}
 	return Loop{Watches: []Watch{{x.nodes, x.podsOfTainted}, {x.pods, x.onTainted}}, Reconcile: x.reconcile}
 }
 
@@ -45,11 +46,13 @@ func (x *taintEviction) podsOfTainted(old, now metav1.Object) (keys []Key) {
 	return keys
 }
 
-// onTainted is a pod on a node with such taints, or one that has gone from it.
+// onTainted is a pod on a node with such taints, or one that has gone while its time ran.
 func (x *taintEviction) onTainted(old, now metav1.Object) []Key {
 	if now == nil {
-		x.stop(KeyOf(old))
-		return nil
+		if x.stayOf(KeyOf(old)) == nil {
+			return nil
+		}
+		return []Key{KeyOf(old)}
 	}
 	node := x.nodes.cached(Key{Name: now.(*corev1.Pod).Spec.NodeName})
 	if node == nil || len(noExecute(node)) == 0 {
@@ -69,48 +72,67 @@ func noExecute(node metav1.Object) (taints []corev1.Taint) {
 
 func (x *taintEviction) reconcile(ctx context.Context, t *Turn) error {
 	pod, _ := x.pods.cached(t.Key).(*corev1.Pod)
-	if pod == nil || pod.DeletionTimestamp != nil {
-		x.stop(t.Key)
-		return nil
+	was := x.stayOf(t.Key)
+	is, cancelled := was, false
+	if pod == nil {
+		is, cancelled = planStay(was, "", 0, false, t.Now)
+	} else if node, _ := x.nodes.cached(Key{Name: pod.Spec.NodeName}).(*corev1.Node); node != nil {
+		tolerated, limited := toleratedFor(noExecute(node), pod.Spec.Tolerations)
+		is, cancelled = planStay(was, pod.UID, tolerated, limited, t.Now)
+	} // without a node there are no taints any more, but the time of its pods runs on
+	x.set(t.Key, is)
+	if cancelled {
+		t.Event(podReference(t.Key), corev1.EventTypeNormal, "TaintManagerEviction", "Cancelling deletion of Pod %s", t.Key)
 	}
-	node, _ := x.nodes.cached(Key{Name: pod.Spec.NodeName}).(*corev1.Node)
-	if node == nil {
+	switch {
+	case is == nil, is.told && pod.DeletionTimestamp != nil:
 		return nil
-	}
-	stay, limited := toleratedFor(noExecute(node), pod.Spec.Tolerations)
-	if !limited {
-		if x.stop(t.Key) {
-			t.Event(pod, corev1.EventTypeNormal, "TaintManagerEviction", "Cancelling deletion of Pod %s", t.Key)
-		}
+	case is.ends.After(t.Now):
+		t.Again(is.ends.Sub(t.Now))
 		return nil
+	case !is.told:
+		t.Event(podReference(t.Key), corev1.EventTypeNormal, "TaintManagerEviction", "Marking for deletion Pod %s", t.Key)
+		x.set(t.Key, &stay{uid: is.uid, ends: is.ends, told: true})
 	}
-	if rest := x.start(t, pod).Add(stay).Sub(t.Now); stay > 0 && rest > 0 {
-		t.Again(rest)
-		return nil
-	}
-	t.Event(pod, corev1.EventTypeNormal, "TaintManagerEviction", "Marking for deletion Pod %s", t.Key)
-	x.stop(t.Key)
 	return evictTainted(ctx, t, pod)
 }
 
-// start is when the pod's time began: now, if it has not.
-func (x *taintEviction) start(t *Turn, pod *corev1.Pod) time.Time {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if c, runs := x.since[t.Key]; runs && c.uid == pod.UID {
-		return c.from
+// planStay decides how long a pod may stay, which tolerates its node's taints for a while if that is limited, and whether the time that ran
+// is called off. was and is are nil if no time runs.
+func planStay(was *stay, uid types.UID, tolerated time.Duration, limited bool, now time.Time) (is *stay, cancelled bool) {
+	runs := was != nil && !was.told
+	switch same := was != nil && was.uid == uid; {
+	case !limited:
+		return nil, runs
+	case same && (was.told || tolerated > 0 || !was.ends.After(now)):
+		return was, false
 	}
-	x.since[t.Key] = podClock{pod.UID, t.Now}
-	return t.Now
+	return &stay{uid: uid, ends: now.Add(tolerated)}, runs
 }
 
-// stop ends the pod's time, and reports whether it ran.
-func (x *taintEviction) stop(k Key) bool {
+// stayOf is a copy of what is known of a pod's time; nil if none runs.
+func (x *taintEviction) stayOf(k Key) *stay {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	_, ran := x.since[k]
-	delete(x.since, k)
-	return ran
+	if s, runs := x.stays[k]; runs {
+		return &s
+	}
+	return nil
+}
+
+func (x *taintEviction) set(k Key, s *stay) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if s == nil {
+		delete(x.stays, k)
+		return
+	}
+	x.stays[k] = *s
+}
+
+// podReference is a pod as events name it that may be gone.
+func podReference(k Key) *corev1.ObjectReference {
+	return &corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: k.Namespace, Name: k.Name}
 }
 
 // toleratedFor is how long taints are tolerated, at once if one is not at all; limited is false if it is for ever.
@@ -147,9 +169,9 @@ func toleratesTaint(o *corev1.Toleration, t *corev1.Taint) bool {
 // evictTainted says why the pod goes, and deletes it.
 func evictTainted(ctx context.Context, t *Turn, pod *corev1.Pod) error {
 	if c := podCondition(pod, corev1.DisruptionTarget); c == nil || c.Status != corev1.ConditionTrue || c.Reason != "DeletionByTaintManager" {
-		body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": map[string]any{"conditions": []corev1.PodCondition{{
+		body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID}, "status": conditionPatch(pod, corev1.PodCondition{
 			Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByTaintManager", ObservedGeneration: pod.Generation,
-			Message: "Taint manager: deleting due to NoExecute taint", LastTransitionTime: metav1.NewTime(t.Now)}}}})
+			Message: "Taint manager: deleting due to NoExecute taint", LastTransitionTime: metav1.NewTime(t.Now)})})
 		if err != nil {
 			return err
 		}
