@@ -106,5 +106,8 @@ func containerConfig(p *corev1.Pod, c *corev1.Container, attempt int32, image st
 	if slices.ContainsFunc(p.Spec.InitContainers, func(i corev1.Container) bool { return i.Name == c.Name && !isSidecar(&i) }) {
 		config.Labels[initLabel] = "true"
 	}
+	if restartsAfter(p, c, 0) {
+		config.Labels[serverLabel] = "true"
+	}
 	return config
 }

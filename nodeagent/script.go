@@ -24,7 +24,8 @@ import (
 //	unhealthy-after  from when on its liveness probe fails
 //	unready-after    from when on its readiness probe fails
 //	stop-after       how long it takes to end when it is asked to; beyond its grace it is killed: 0s
-//	stop-code        with what code it ends when it is asked to: 0
+//	stop-code        with what code it ends when it is asked to: 0 where it would be restarted after that, for servers know how
+//	                 to end; 143 where that would mean that its work is done
 //	post-start-after how long its postStart hook takes, and
 //	pre-stop-after   its preStop hook: 0s
 //	fail             what cannot be done with it: image, create, start, or a hook: post-start, pre-stop
@@ -36,6 +37,9 @@ import (
 // A container about which annotations say nothing does what its command says, as far as that is one of a few that need no
 // program: true, false, sleep N, exit N, echo TEXT, alone or as a script of a shell. All others run until they are stopped.
 const annotationPrefix = "simulated.knarr.dev/"
+
+// terminated is the exit code of a program that SIGTERM has ended.
+const terminated = 143
 
 // script is what a simulated container does.
 type script struct {
@@ -153,6 +157,9 @@ func annotated(annotations map[string]string, container string) saying {
 // readScript reads what a container is to do.
 func readScript(says saying, c *cri.ContainerConfig) (script, error) {
 	s := script{exitTimes: -1}
+	if c.Labels[serverLabel] == "" {
+		s.stopCode = terminated
+	}
 	for _, w := range words() {
 		value, by := says(w.name)
 		if by == "" || value == "" {

@@ -31,6 +31,7 @@ const (
 	messagePathAnnotation   = "io.kubernetes.container.terminationMessagePath"
 	messagePolicyAnnotation = "io.kubernetes.container.terminationMessagePolicy"
 	initLabel               = "knarr.dev/init"
+	serverLabel             = "knarr.dev/server" // of a container that is restarted even after success
 )
 
 // objectVolumes is where mounts of volumes come from whose files nobody has written: those that are made of objects.

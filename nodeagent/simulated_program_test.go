@@ -130,6 +130,35 @@ func TestUnknownPrograms(t *testing.T) {
 	}
 }
 
+// TestStopping: a Job's pod that is deleted has not done its work.
+func TestStopping(t *testing.T) {
+	s := NewSimulated(clocktesting.NewFakeClock(noon()), netip.MustParsePrefix("10.0.0.0/24"))
+	for name, c := range map[string]struct {
+		policy  corev1.RestartPolicy
+		command string
+		said    map[string]string
+		want    int32
+	}{
+		"a server ends well":           {corev1.RestartPolicyAlways, "nginx", nil, 0},
+		"who is to end once does not":  {corev1.RestartPolicyNever, "migrate", nil, terminated},
+		"nor on failure":               {corev1.RestartPolicyOnFailure, "sh -c tail -f /dev/null", nil, terminated},
+		"unless somebody says how":     {corev1.RestartPolicyNever, "migrate", map[string]string{annotationPrefix + "stop-code": "0"}, 0},
+		"as somebody does of a server": {corev1.RestartPolicyAlways, "nginx", map[string]string{annotationPrefix + "stop-code": "3"}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := podOn("node", "pod")
+			pod.Spec.RestartPolicy, pod.Annotations = c.policy, c.said
+			x := runContainer(t, s, pod, &corev1.Container{Name: "c", Command: strings.SplitN(c.command, " ", 3)}, sandboxOf(t, s, pod), nil)
+			if err := s.StopContainer(t.Context(), x.status.Id, 30); err != nil {
+				t.Fatal(err)
+			}
+			if x.status.ExitCode != c.want {
+				t.Errorf("it ended with %d, want %d", x.status.ExitCode, c.want)
+			}
+		})
+	}
+}
+
 func TestProbesThatAreCommands(t *testing.T) {
 	s := NewSimulated(clock.RealClock{}, netip.MustParsePrefix("10.0.0.0/24"))
 	pod := podOn("node", "pod")
@@ -145,6 +174,8 @@ func TestProbesThatAreCommands(t *testing.T) {
 		"and succeeds":                               {plain, "true", true},
 		"of a file where no program has written any": {plain, "cat /tmp/ready", true},
 		"of a file that a program has not written":   {program, "cat /tmp/ready", false},
+		"by a test of what is there":                 {program, "test -d /tmp", true},
+		"by a test of what is not":                   {program, "test -f /tmp/ready", false},
 		"by a program that nobody knows":             {program, "grpc_health_probe", true},
 	} {
 		t.Run(name, func(t *testing.T) {

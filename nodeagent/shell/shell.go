@@ -49,12 +49,31 @@ func builtins() []string {
 		"trap", "test", "[", "exec", "return", "read", "getopts"}
 }
 
-// script is the text that a command has a shell run; empty if it is no such command.
+// script is the text that a command has a shell run; empty if it is no such command. A test is one, for the shell knows how to.
 func script(args []string) string {
-	if len(args) >= 3 && args[1] == "-c" && slices.Contains([]string{"sh", "bash", "ash", "dash"}, path.Base(args[0])) {
-		return args[2]
+	switch path.Base(args[0]) {
+	case "sh", "bash", "ash", "dash":
+		if len(args) >= 3 && args[1] == "-c" {
+			return args[2]
+		}
+	case "test", "[":
+		return quoted(args)
 	}
 	return ""
+}
+
+// quoted is a command as a shell reads it; empty if it cannot.
+func quoted(args []string) string {
+	words := make([]string, len(args))
+	for i, arg := range args {
+		word, err := syntax.Quote(arg, syntax.LangBash)
+		if err != nil {
+			return ""
+		}
+		words[i] = word
+	}
+	words[0] = path.Base(args[0]) // not quoted: it is the shell's own
+	return strings.Join(words, " ")
 }
 
 // parse reads a script, and writes tests of what may be done with a file as tests of its presence: there are no rights here.

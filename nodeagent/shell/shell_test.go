@@ -86,6 +86,8 @@ func TestWhatIsKnown(t *testing.T) {
 		"sh -c /bin/echo -e 'a\\tb'":   false,
 		"sh -c f() { true; }; f":       true,
 		"sh":                           false,
+		"test -f /tmp/ready":           true,
+		"[ -d /tmp ]":                  true,
 		"python -c print(1)":           false,
 	} {
 		args := strings.SplitN(text, " ", 3)
