@@ -193,6 +193,11 @@ func (c *Cluster) removePod(uid types.UID) *Pod {
 	return p
 }
 
+// allGone reports that none of the pods is on a node any more.
+func (c *Cluster) allGone(pods []*Pod) bool {
+	return !slices.ContainsFunc(pods, func(p *Pod) bool { return c.pods[p.UID] != nil })
+}
+
 // known are the nodes that there are, interleaved by zone: one of each zone, then the second of each, and so on. So a
 // cycle that looks at some nodes only looks at some of each zone.
 func (c *Cluster) known() []*Node {

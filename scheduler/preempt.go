@@ -94,7 +94,8 @@ func (s *Scheduler) evict(ctx context.Context, profile *profile, pod *Pod, node 
 	return nil
 }
 
-// preempted opens the gate. If something went wrong, or the victims were gone before that, the pod tries again.
+// preempted opens the gate. The pod waits on for the last of its victims to be gone, and tries again now if that has been seen
+// before, or if something went wrong.
 func (s *Scheduler) preempted(pod *Pod, victims []*Pod, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,7 +112,7 @@ func (s *Scheduler) preempted(pod *Pod, victims []*Pod, err error) {
 	switch {
 	case w.state == gated:
 		s.queue.enter(w, byForce)
-	case w.state == parked && (w.called || err != nil):
+	case w.state == parked && (err != nil || w.called && s.cluster.allGone(victims)):
 		s.queue.requeue(w, byForce)
 	}
 	s.changed.Signal()

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -159,5 +160,50 @@ func TestAPodThatIsBeingBoundCountsOnce(t *testing.T) {
 	s.wait(podOf("first", func(p *corev1.Pod) { p.Status.NominatedNodeName = "n" }))
 	if node, message := s.decide(podOf("second")); node != "n" {
 		t.Error(message)
+	}
+}
+
+// Of several victims the last one to be gone makes the room; those before it do not have the pod looked at in vain.
+func TestAPodIsLookedAtAgainWhenItsLastVictimIsGone(t *testing.T) {
+	for _, c := range []struct {
+		rule         string
+		before       []string // victims whose end is seen before the preemption is done
+		err          error
+		then, atLast bool
+	}{
+		{"the last one is there", []string{"first"}, nil, false, true},
+		{"all are there", nil, nil, false, true},
+		{"all are gone", []string{"first", "last"}, nil, true, true},
+		{"something went wrong", nil, errors.New("no"), true, true},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			s := newStand()
+			s.cluster.setNode(nodeOf("n"))
+			victims := map[string]*corev1.Pod{"first": podOf("first", requests("cpu=2")), "last": podOf("last", requests("cpu=2"))}
+			for _, v := range victims {
+				s.place(v, "n")
+			}
+			w := s.wait(podOf("p", requests("cpu=4"), priority(1)))
+			s.queue.pop()
+			s.queue.refuse(w, map[string]struct{}{"NodeResourcesFit": {}})
+			s.preempting[w.UID] = true
+			for _, name := range c.before {
+				s.podGone(victims[name])
+				delete(victims, name)
+			}
+			if w.state != parked {
+				t.Error("the gate is open")
+			}
+			s.preempted(w.Pod, []*Pod{newPod(podOf("first")), newPod(podOf("last"))}, c.err)
+			if woken := w.state != parked; woken != c.then {
+				t.Errorf("when the preemption is done: woken %v", woken)
+			}
+			for _, v := range victims {
+				s.podGone(v)
+			}
+			if woken := w.state != parked; woken != c.atLast {
+				t.Errorf("at last: woken %v", woken)
+			}
+		})
 	}
 }
