@@ -69,6 +69,9 @@ func (d *defaultPreemption) Admit(p *Pod) *Refusal {
 
 // Remedy looks for victims.
 func (d *defaultPreemption) Remedy(c *Cycle, diagnosis *Diagnosis) (*string, string) {
+	if !c.dry {
+		d.scheduler.metrics.preemptions.Inc()
+	}
 	if why := ineligible(c, diagnosis); why != "" {
 		return nil, "preemption: " + why
 	}

@@ -64,7 +64,7 @@ func newMetrics() *metrics {
 		pointSeconds:   histogram("framework_extension_point_duration_seconds", "Time in seconds of all plugins at one point of a pod's way.", 0.0001, 2, 12, "extension_point", "status", "profile"),
 		pluginSeconds:  histogram("plugin_execution_duration_seconds", "Time in seconds of one plugin at one point, measured in every tenth cycle.", 0.00001, 1.5, 20, "plugin", "extension_point", "status"),
 		permitSeconds:  histogram("permit_wait_duration_seconds", "Time in seconds that pods were held back once they had a node.", 0.001, 2, 15, "result"),
-		preemptions:    prometheus.NewCounter(prometheus.CounterOpts{Name: "scheduler_preemption_attempts_total", Help: "How often a pod's place was made at the cost of others."}),
+		preemptions:    prometheus.NewCounter(prometheus.CounterOpts{Name: "scheduler_preemption_attempts_total", Help: "How often it was looked for a pod's place at the cost of others."}),
 		victims:        one(histogram("preemption_victims", "How many pods had to go for one.", 1, 2, 7)),
 	}
 }

@@ -33,7 +33,6 @@ func (s *Scheduler) preempt(c *Cycle, chosen candidate) {
 		}
 	}
 	s.preempting[pod.UID] = true
-	s.metrics.preemptions.Inc()
 	s.metrics.victims.Observe(float64(len(chosen.victims)))
 	s.background.Go(func() {
 		ctx := context.Background() // what was begun is ended, also at the end of the term: the pods were chosen together

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -205,5 +206,19 @@ func TestAPodIsLookedAtAgainWhenItsLastVictimIsGone(t *testing.T) {
 				t.Errorf("at last: woken %v", woken)
 			}
 		})
+	}
+}
+
+func TestEveryLookForVictimsIsCounted(t *testing.T) {
+	s := newStand()
+	s.cluster.setNode(nodeOf("n"))
+	s.place(podOf("equal", requests("cpu=4")), "n")
+	c := s.cycle(podOf("p", requests("cpu=2")))
+	_, diagnosis := c.decide()
+	s.preemptor().Remedy(c, diagnosis)
+	c.dry = true
+	s.preemptor().Remedy(c, diagnosis)
+	if want := "scheduler_preemption_attempts_total 1\n"; !strings.Contains(s.counted(t), want) {
+		t.Errorf("%s is missing", want)
 	}
 }
