@@ -76,6 +76,8 @@ func TestConfigurationsAreValidated(t *testing.T) {
 		{"a plugin where it has nothing to say", `profiles: [{plugins: {score: {enabled: [{name: NodeName}]}}}]`, `profiles[0].plugins.score.enabled[0]: Invalid value: "NodeName": plugin "NodeName" does not extend ScorePlugin plugin`},
 		{"a plugin named twice", `profiles: [{plugins: {filter: {enabled: [{name: NodeName}, {name: NodeName}]}}}]`, `plugin "NodeName" already registered as "FilterPlugin"`},
 		{"nobody who binds", `profiles: [{plugins: {bind: {disabled: [{name: "*"}]}}}]`, "profiles[0].plugins.bind: Required value: at least one bind plugin is needed"},
+		{"a weight below zero", `profiles: [{plugins: {score: {enabled: [{name: ImageLocality, weight: -5}]}}}]`, `profiles[0].plugins.score: Invalid value: "ImageLocality": total score of Score plugins could overflow`},
+		{"the greatest weights", `profiles: [{plugins: {score: {enabled: [{name: ImageLocality, weight: 2147483647}, {name: NodeAffinity, weight: 2147483647}]}}}]`, ""},
 		{"arguments given twice", `profiles: [{pluginConfig: [{name: A}, {name: A}]}]`, `profiles[0].pluginConfig[1]: Duplicate value: "A"`},
 		{"arguments of another plugin", args("NodeResourcesFit", "{kind: NodeAffinityArgs}"), "args for plugin NodeResourcesFit were not of type NodeResourcesFitArgs.kubescheduler.config.k8s.io"},
 		{"a plugin of old", args("EBSLimits", "{}"), `profiles[0].pluginConfig[0]: Invalid value: "EBSLimits": was invalid in version "kubescheduler.config.k8s.io/v1"`},

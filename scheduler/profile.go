@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -192,9 +191,8 @@ func (c *choice) check(at *field.Path) (errs field.ErrorList) {
 	if len(c.at["bind"]) == 0 {
 		errs = append(errs, field.Required(at.Child("bind"), "at least one bind plugin is needed"))
 	}
-	total := int64(0)
 	for _, p := range c.at["score"] {
-		if total += int64(*p.Weight) * maxScore; total > math.MaxInt32*maxScore || *p.Weight < 0 {
+		if *p.Weight < 0 { // no others that can be written would be too many for an int64
 			return append(errs, field.Invalid(at.Child("score"), p.Name, "total score of Score plugins could overflow"))
 		}
 	}
