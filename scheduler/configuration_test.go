@@ -35,7 +35,7 @@ func TestProfilesChoosePlugins(t *testing.T) {
 		{"another weight everywhere keeps its place", `{multiPoint: {enabled: [{name: NodeAffinity, weight: 5}]}}`, "score", strings.Replace(all, "NodeAffinity=2", "NodeAffinity=5", 1)},
 		{"no weight is one", `{multiPoint: {enabled: [{name: TaintToleration}]}}`, "score", strings.Replace(all, "TaintToleration=3", "TaintToleration=1", 1)},
 		{"no preemption", `{postFilter: {disabled: [{name: "*"}]}}`, "postFilter", ""},
-		{"preemption", ``, "postFilter", "DefaultPreemption"},
+		{"preemption", ``, "postFilter", "DynamicResources DefaultPreemption"},
 		{"gates", ``, "preEnqueue", "SchedulingGates DefaultPreemption"},
 		{"only one", `{multiPoint: {disabled: [{name: "*"}], enabled: [{name: PrioritySort}, {name: DefaultBinder}, {name: NodeName}]}}`, "filter", "NodeName"},
 	} {
@@ -82,6 +82,7 @@ func TestConfigurationsAreValidated(t *testing.T) {
 		{"arguments of another plugin", args("NodeResourcesFit", "{kind: NodeAffinityArgs}"), "args for plugin NodeResourcesFit were not of type NodeResourcesFitArgs.kubescheduler.config.k8s.io"},
 		{"a plugin of old", args("EBSLimits", "{}"), `profiles[0].pluginConfig[0]: Invalid value: "EBSLimits": was invalid in version "kubescheduler.config.k8s.io/v1"`},
 		{"preemption", args("DefaultPreemption", "{minCandidateNodesPercentage: 0, minCandidateNodesAbsolute: 0}"), "cannot be zero at the same time as minCandidateNodesAbsolute"},
+		{"timeouts of devices", args("DynamicResources", "{filterTimeout: -1s, bindingTimeout: 900ms}"), `args.filterTimeout: Invalid value: "-1s": must be zero or positive, profiles[0].pluginConfig[0].args.bindingTimeout: Invalid value: "900ms": must be at least 1 second`},
 		{"affinity", args("InterPodAffinity", "{hardPodAffinityWeight: 101}"), "profiles[0].pluginConfig[0].args.hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]"},
 		{"an affinity that is added", args("NodeAffinity", "{addedAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Like}]}]}}}"), "args.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchExpressions[0].operator"},
 		{"a strategy", args("NodeResourcesFit", "{scoringStrategy: {type: Best}}"), `scoringStrategy.type: Unsupported value: "Best": supported values: "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"`},

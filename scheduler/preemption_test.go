@@ -222,3 +222,37 @@ func TestEveryLookForVictimsIsCounted(t *testing.T) {
 		t.Errorf("%s is missing", want)
 	}
 }
+
+// What plugins say that have found no way is told together.
+func TestAllThatFoundNoWaySaySo(t *testing.T) {
+	for _, c := range []struct {
+		rule string
+		pod  *corev1.Pod
+		want string
+	}{
+		{"no claims", podOf("p", requests("cpu=4")), "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, " +
+			"preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."},
+		{"claims", podOf("p", claiming("gpu")), "0/1 nodes are available: 1 cannot allocate all claims. still not schedulable, " +
+			"preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."},
+		{"a way", podOf("p", requests("cpu=4"), priority(1)), "0/1 nodes are available: 1 Insufficient cpu."},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			s := newStand()
+			s.cluster.setNode(nodeOf("n"))
+			s.place(podOf("other", requests("cpu=1")), "n")
+			cycle := s.cycle(c.pod)
+			cycle.dry = true
+			_, d := cycle.decide()
+			cycle.remedy(d)
+			if got := d.Message(); got != c.want {
+				t.Errorf("%s, not %s", got, c.want)
+			}
+		})
+	}
+}
+
+func claiming(name string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Spec.ResourceClaims = []corev1.PodResourceClaim{{Name: name, ResourceClaimName: &name}}
+	}
+}

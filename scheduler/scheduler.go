@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -179,15 +180,7 @@ func (s *Scheduler) refuse(ctx context.Context, w *Waiting, c *Cycle, d *Diagnos
 	if d.Nodes == 0 {
 		nominated = new(string)
 	} else {
-		for _, remedy := range w.profile.remedies {
-			var message string
-			nominated, message = remedy.plugin.Remedy(c, d)
-			c.lap(pointPostFilter, remedyStatus(nominated))
-			d.PostFilter = message
-			if nominated != nil && *nominated != "" {
-				break
-			}
-		}
+		nominated = c.remedy(d)
 	}
 	if nominated != nil {
 		s.queue.promise(w, *nominated)
@@ -200,9 +193,24 @@ func (s *Scheduler) refuse(ctx context.Context, w *Waiting, c *Cycle, d *Diagnos
 	s.metrics.attempted(resultUnschedulable, w.profile.name, c.watch.now().Sub(w.looked))
 }
 
-func remedyStatus(nominated *string) string {
-	if nominated == nil || *nominated == "" {
-		return statusUnschedulable
+// remedy asks for a way until there is one. What is told otherwise is what all have said.
+func (c *Cycle) remedy(d *Diagnosis) (nominated *string) {
+	if len(c.profile.remedies) == 0 {
+		return nil
 	}
-	return statusSuccess
+	var said []string
+	for _, r := range c.profile.remedies {
+		node, message := r.plugin.Remedy(c, d)
+		if node != nil {
+			nominated = node
+		}
+		if node != nil && *node != "" {
+			c.lap(pointPostFilter, statusSuccess)
+			return nominated
+		}
+		said = append(said, message)
+	}
+	c.lap(pointPostFilter, statusUnschedulable)
+	d.PostFilter = strings.Join(said, ", ")
+	return nominated
 }

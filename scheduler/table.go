@@ -31,6 +31,7 @@ func Plugins() []Row {
 		made("VolumeZone", newVolumeZone),
 		configured("PodTopologySpread", 2, newPodTopologySpread),
 		configured("InterPodAffinity", 2, newInterPodAffinity),
+		configured("DynamicResources", 0, newDynamicResources),
 		configured("DefaultPreemption", 0, newDefaultPreemption),
 		configured("NodeResourcesBalancedAllocation", 1, newBalancedAllocation),
 		plain[imageLocality]("ImageLocality", 1),

@@ -240,12 +240,8 @@ func (s *Scheduler) explainWaiting(y *Why, w *Waiting) {
 		return
 	}
 	if d.Nodes > 0 {
-		for _, remedy := range w.profile.remedies {
-			var nominated *string
-			if nominated, d.PostFilter = remedy.plugin.Remedy(c, d); nominated != nil && *nominated != "" {
-				y.Queue.Nominated = *nominated
-				break
-			}
+		if nominated := c.remedy(d); nominated != nil && *nominated != "" {
+			y.Queue.Nominated = *nominated
 		}
 	}
 	y.Message = d.Message()
