@@ -22,7 +22,9 @@ func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
 		return
 	}
 	said := w.reported
+	s.metrics.binding.Inc()
 	s.background.Go(func() {
+		defer s.metrics.binding.Dec()
 		if said != nil {
 			<-said
 		}
@@ -33,9 +35,11 @@ func (s *Scheduler) bind(ctx context.Context, w *Waiting, c *Cycle, n *Node) {
 		s.bound(w)
 		s.tell(w.profile, placed.Pod, nil, corev1.EventTypeNormal, "Scheduled", "Binding",
 			fmt.Sprintf("Successfully assigned %s/%s to %s", placed.Namespace, placed.Name, placed.Spec.NodeName))
+		start := s.config.Clock.Now()
 		for _, o := range w.profile.observers {
 			o.Bound(placed)
 		}
+		s.observe(w.profile, pointPostBind, nil, start)
 	})
 }
 
@@ -53,9 +57,6 @@ func (s *Scheduler) settle(c *Cycle, placed *Pod, n *Node) *Refusal {
 		}
 	}
 	c.lap(pointReserve, statusSuccess)
-	if len(c.profile.permitters) == 0 {
-		return nil
-	}
 	refusal := s.permit(c, n)
 	c.lap(pointPermit, statusOf(refusal))
 	if refusal != nil {
@@ -105,10 +106,8 @@ func (s *Scheduler) bindNow(ctx context.Context, w *Waiting, placed *Pod) verdic
 			return v
 		}
 	}
-	if len(preparers) > 0 {
-		if err := s.prepare(ctx, w.profile, preparers, placed); err != nil {
-			return verdict{err: err}
-		}
+	if err := s.prepare(ctx, w.profile, preparers, placed); err != nil {
+		return verdict{err: err}
 	}
 	return verdict{err: s.bindBy(ctx, w.profile, placed)}
 }
@@ -116,6 +115,10 @@ func (s *Scheduler) bindNow(ctx context.Context, w *Waiting, placed *Pod) verdic
 // prepare has plugins do what has to be done before. It ends early if another pod needs the place.
 func (s *Scheduler) prepare(ctx context.Context, profile *profile, preparers []preparerOf, placed *Pod) error {
 	start := s.config.Clock.Now()
+	if len(preparers) == 0 {
+		s.observe(profile, pointPreBind, nil, start)
+		return nil
+	}
 	preparing, done := s.hall.prepare(ctx, placed.UID)
 	var err error
 	for _, p := range preparers {

@@ -31,6 +31,7 @@ type Cycle struct {
 type judgeOf struct {
 	Judge
 	plugin string
+	asked  int // nodes that it has been asked about
 }
 
 // refusals are of nodes by themselves. Plugins give many nodes the same one, so numbers are kept, and no pointers: they are
@@ -130,7 +131,7 @@ func (c *Cycle) appoint() *Refusal {
 			return refusal
 		}
 		if judge != nil {
-			c.judges = append(c.judges, judgeOf{judge, f.name})
+			c.judges = append(c.judges, judgeOf{Judge: judge, plugin: f.name})
 			if a, ok := judge.(Adjuster); ok {
 				c.adjusters = append(c.adjusters, a)
 			}
@@ -244,6 +245,7 @@ func (c *Cycle) judge(n *Node) *Refusal {
 
 func (c *Cycle) judgeAsIs(n *Node) *Refusal {
 	for i := range c.judges {
+		c.judges[i].asked++
 		if refusal := c.judges[i].Judge.Judge(n); refusal != nil {
 			return refusal
 		}
@@ -266,6 +268,7 @@ func (c *Cycle) best(nodes []*Node) int {
 			for i, score := range scores {
 				totals[i] += s.weight * score
 			}
+			c.counted(s.name, pointScore, len(nodes))
 		}
 	}
 	random := c.extenders.score(c, nodes, func(i int, e *extender, score int64) { totals[i] += e.worth() * score })

@@ -18,6 +18,8 @@ type metrics struct {
 	pointSeconds   *prometheus.HistogramVec
 	pluginSeconds  *prometheus.HistogramVec
 	permitSeconds  *prometheus.HistogramVec
+	evaluations    *prometheus.CounterVec
+	binding        prometheus.Gauge
 	preemptions    prometheus.Counter
 	victims        prometheus.Histogram
 }
@@ -64,8 +66,12 @@ func newMetrics() *metrics {
 		pointSeconds:   histogram("framework_extension_point_duration_seconds", "Time in seconds of all plugins at one point of a pod's way.", 0.0001, 2, 12, "extension_point", "status", "profile"),
 		pluginSeconds:  histogram("plugin_execution_duration_seconds", "Time in seconds of one plugin at one point, measured in every tenth cycle.", 0.00001, 1.5, 20, "plugin", "extension_point", "status"),
 		permitSeconds:  histogram("permit_wait_duration_seconds", "Time in seconds that pods were held back once they had a node.", 0.001, 2, 15, "result"),
-		preemptions:    prometheus.NewCounter(prometheus.CounterOpts{Name: "scheduler_preemption_attempts_total", Help: "How often it was looked for a pod's place at the cost of others."}),
-		victims:        one(histogram("preemption_victims", "How many pods had to go for one.", 1, 2, 7)),
+		evaluations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "scheduler_plugin_evaluation_total",
+			Help: "Nodes that a plugin has judged or scored."}, []string{"plugin", "extension_point", "profile"}),
+		binding: prometheus.NewGauge(prometheus.GaugeOpts{Name: "scheduler_goroutines", Help: "What goes on beside the looks at pods, by what it is.",
+			ConstLabels: prometheus.Labels{"operation": "binding"}}),
+		preemptions: prometheus.NewCounter(prometheus.CounterOpts{Name: "scheduler_preemption_attempts_total", Help: "How often it was looked for a pod's place at the cost of others."}),
+		victims:     one(histogram("preemption_victims", "How many pods had to go for one.", 1, 2, 7)),
 	}
 }
 
@@ -93,7 +99,7 @@ func (m *metrics) scheduled(w *Waiting, now time.Time) {
 func (s *Scheduler) Collectors() []prometheus.Collector {
 	m := s.metrics
 	return []prometheus.Collector{m.attempts, m.attemptSeconds, m.decideSeconds, m.podSeconds, m.podAttempts, m.pointSeconds,
-		m.pluginSeconds, m.permitSeconds, m.preemptions, m.victims, standing{s}}
+		m.pluginSeconds, m.permitSeconds, m.evaluations, m.binding, m.preemptions, m.victims, standing{s}}
 }
 
 // stopwatch times the points of one cycle.
@@ -129,6 +135,28 @@ func (p *profile) observer(m *metrics, point, status string) prometheus.Observer
 		p.points[point] = o
 	}
 	return o
+}
+
+// evaluation is what a plugin does with nodes at a point.
+type evaluation struct{ plugin, point string }
+
+// counted notes how many nodes a plugin has judged or scored.
+func (c *Cycle) counted(plugin, point string, nodes int) {
+	if c.watch.metrics == nil {
+		return
+	}
+	known, e := c.profile.evaluations, evaluation{plugin, point}
+	if known[e] == nil {
+		known[e] = c.watch.metrics.evaluations.WithLabelValues(plugin, point, c.profile.name)
+	}
+	known[e].Add(float64(nodes))
+}
+
+// countJudged notes what the judges have been asked in the whole cycle, preemption included.
+func (c *Cycle) countJudged() {
+	for i := range c.judges {
+		c.counted(c.judges[i].plugin, pointFilter, c.judges[i].asked)
+	}
 }
 
 // begin is when a plugin begins, in cycles that are sampled.

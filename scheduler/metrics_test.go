@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"fmt"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -81,5 +82,31 @@ kube_pod_resource_request{namespace="default",node="n",pod="running",priority="7
 kube_pod_resource_request{namespace="default",node="n",pod="running",priority="7",resource="memory",unit="bytes"} 1.073741824e+09`
 	if text := strings.Join(got, "\n"); text != want {
 		t.Errorf("got\n%s\nnot\n%s", text, want)
+	}
+}
+
+func TestMetricsTellOfTheWholeWay(t *testing.T) {
+	p := podOf("p", requests("cpu=3"))
+	s := withDoorman(t, p)
+	s.cluster.setNode(nodeOf("full", allocatable("pods=0")))
+	s.wait(p)
+	s.look()
+	until(t, func() bool { return s.hall.holds(p.UID) })
+	held := s.counted(t)
+	s.Allow(p.UID, "Doorman")
+	s.background.Wait()
+	const point = `scheduler_framework_extension_point_duration_seconds_count{extension_point="%s",profile="default-scheduler",status="Success"} 1`
+	for want, text := range map[string]string{
+		`scheduler_goroutines{operation="binding"} 1`: held,
+		`scheduler_goroutines{operation="binding"} 0`: s.counted(t),
+		`scheduler_plugin_evaluation_total{extension_point="Filter",plugin="NodeResourcesFit",profile="default-scheduler"} 2`: held,
+		fmt.Sprintf(point, "Permit"):   held,
+		fmt.Sprintf(point, "PreBind"):  s.counted(t),
+		fmt.Sprintf(point, "Bind"):     s.counted(t),
+		fmt.Sprintf(point, "PostBind"): s.counted(t),
+	} {
+		if !strings.Contains(text, want+"\n") {
+			t.Errorf("%s is missing", want)
+		}
 	}
 }

@@ -28,6 +28,8 @@ type profile struct {
 	wakers     map[string]Waker
 	events     events.EventRecorder
 	points     map[string]prometheus.Observer // times of each point that ended well
+	// evaluations are counters that are wanted in every cycle.
+	evaluations map[evaluation]prometheus.Counter
 }
 
 // enlisted is a plugin at one point.
@@ -122,7 +124,8 @@ func newProfile(config *configv1.KubeSchedulerProfile, s *Scheduler) (*profile, 
 	if len(wrong) > 0 {
 		return nil, fmt.Errorf("profile %s: %w", nameOf(config), wrong.ToAggregate())
 	}
-	p := &profile{name: nameOf(config), wakers: map[string]Waker{}, points: map[string]prometheus.Observer{}}
+	p := &profile{name: nameOf(config), wakers: map[string]Waker{}, points: map[string]prometheus.Observer{},
+		evaluations: map[evaluation]prometheus.Counter{}}
 	p.events = s.config.EventsFor(p.name)
 	if percentage := config.PercentageOfNodesToScore; percentage != nil {
 		p.percentage = int(*percentage)

@@ -148,6 +148,7 @@ func (s *Scheduler) schedule(ctx context.Context, w *Waiting) {
 	default:
 		s.refuse(ctx, w, c, diagnosis)
 	}
+	c.countJudged()
 	s.metrics.decideSeconds.Observe(c.watch.now().Sub(w.looked).Seconds())
 	if n != nil {
 		s.bind(ctx, w, c, n)
