@@ -70,6 +70,7 @@ func (x *jobs) restated(old, now metav1.Object) []Key {
 // jobsOf are the Jobs that a change of a pod concerns.
 func (x *jobs) jobsOf(old, now metav1.Object) []Key {
 	x.numbers.saw(old, now)
+	x.metrics.saw(old, now)
 	return ownersOrMatching("Job", old, now, x.matching)
 }
 

@@ -44,8 +44,14 @@ func (v *jobView) note() (settled []*corev1.Pod, more bool) {
 				indexesDone = append(indexesDone, index)
 			}
 		case v.notedFailed[p.UID] || !v.countsAsFailed(p):
-		case ruleOn(v.job.Spec.PodFailurePolicy, p).counts():
-			noted.Failed = append(noted.Failed, p.UID)
+		default:
+			rule := ruleOn(v.job.Spec.PodFailurePolicy, p)
+			if rule.action != "" {
+				v.ruled[rule.action]++
+			}
+			if rule.counts() {
+				noted.Failed = append(noted.Failed, p.UID)
+			}
 		}
 		if len(indexesDone)+len(noted.Succeeded)+len(noted.Failed) >= mostNoted {
 			more = true
@@ -108,6 +114,7 @@ func (x *jobs) track(ctx context.Context, t *Turn, v *jobView, stored *batchv1.J
 	if err != nil {
 		return fmt.Errorf("adding uncounted pods to status: %w", err)
 	}
+	x.metrics.handled(v.ruled)
 	x.remember(v.job, seen)
 
 	released := make([]atomic.Bool, len(settled))

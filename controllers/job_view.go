@@ -28,12 +28,14 @@ type jobView struct {
 	// last has, for each index that waits for another try, the pod that failed last. It is kept until there is a new
 	// one, for it carries the number of failures.
 	last map[int]*corev1.Pod
+	// ruled is how many of the failed pods that are noted now the failure policy has a rule about, by what it says.
+	ruled map[batchv1.PodFailurePolicyAction]int
 	// verdict is the condition that the Job ends with, or has ended with; nil while it goes on.
 	verdict *batchv1.JobCondition
 }
 
 func viewJob(stored *batchv1.Job, pods []*corev1.Pod, now time.Time) *jobView {
-	v := &jobView{now: now, job: stored.DeepCopy(), pods: slices.Clone(pods)}
+	v := &jobView{now: now, job: stored.DeepCopy(), pods: slices.Clone(pods), ruled: map[batchv1.PodFailurePolicyAction]int{}}
 	if v.job.Status.UncountedTerminatedPods == nil {
 		v.job.Status.UncountedTerminatedPods = &batchv1.UncountedTerminatedPods{}
 	}

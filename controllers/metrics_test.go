@@ -51,3 +51,35 @@ workqueue_unfinished_work_seconds{name="x"} 2
 		t.Error(err, lint)
 	}
 }
+
+func TestJobsAreMeasured(t *testing.T) {
+	all := prometheus.NewRegistry()
+	m := newJobMetrics(&Config{Metrics: all})
+	pods := podsOf([]podChange{succeededPod}, []podChange{failedPod(137, 0)}, []podChange{failedPod(1, 0)}, []podChange{runningPod})
+	for _, p := range pods {
+		m.saw(nil, p)
+		m.saw(p, p) // something else has changed
+	}
+	released := pods[0].DeepCopy()
+	countedPod(released)
+	m.saw(pods[0], released)
+	m.saw(released, nil)
+	v := viewJob(jobOf(ignoring137), pods, jobNoon())
+	v.note()
+	m.handled(v.ruled)
+	want := `
+# HELP job_controller_pod_failures_handled_by_failure_policy_total Failed pods that a rule of their Job's failure policy is about, by what it says.
+# TYPE job_controller_pod_failures_handled_by_failure_policy_total counter
+job_controller_pod_failures_handled_by_failure_policy_total{action="Ignore"} 1
+# HELP job_controller_terminated_pods_tracking_finalizer_total Pods that had ended and had the finalizer of Jobs from then on (add), and that have it no longer (delete).
+# TYPE job_controller_terminated_pods_tracking_finalizer_total counter
+job_controller_terminated_pods_tracking_finalizer_total{event="add"} 3
+job_controller_terminated_pods_tracking_finalizer_total{event="delete"} 1
+`
+	if err := testutil.GatherAndCompare(all, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+	if lint, err := testutil.GatherAndLint(all); err != nil || len(lint) > 0 {
+		t.Error(err, lint)
+	}
+}
