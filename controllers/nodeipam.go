@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
+	"iter"
 	"net/netip"
 	"slices"
 	"sync"
@@ -46,25 +48,36 @@ func nodeIPAMLoop(c *Config) Loop {
 
 func (x *nodeIPAM) reconcile(ctx context.Context, t *Turn) error {
 	node, _ := x.nodes.cached(t.Key).(*corev1.Node)
-	if node == nil {
+	switch {
+	case node == nil:
 		x.release(t.Name)
 		return nil
+	case node.DeletionTimestamp != nil && len(node.Spec.PodCIDRs) == 0:
+		return nil
+	}
+	// A node that gets none tries again: others may go, and what is refused now may be taken later.
+	failed := func(reason string, err error) error {
+		t.Event(nodeReference(node), corev1.EventTypeNormal, reason, "Node %s status is now: %s", node.Name, reason)
+		return &known{err}
 	}
 	ranges, complete := x.assign(node)
 	if ranges == nil {
 		return nil
 	}
 	if !complete {
-		t.Event(nodeReference(node), corev1.EventTypeNormal, "CIDRNotAvailable", "Node %s status is now: %s", node.Name, "CIDRNotAvailable")
-		return nil
+		return failed("CIDRNotAvailable", errNoRange)
 	}
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": node.UID}, "spec": map[string]any{"podCIDR": ranges[0], "podCIDRs": ranges}})
 	if err != nil {
 		return err
 	}
-	_, err = Patch(ctx, t, t.Client.CoreV1().Nodes(), node.Name, types.MergePatchType, body)
-	return goneAlready(err)
+	if _, err = Patch(ctx, t, t.Client.CoreV1().Nodes(), node.Name, types.MergePatchType, body); goneAlready(err) != nil {
+		return failed("CIDRAssignmentFailed", err)
+	}
+	return nil
 }
+
+var errNoRange = errors.New("all ranges for pods are taken")
 
 // assign takes ranges for a node that has none; nil if it has. The same node gets the same ones until it is gone.
 func (x *nodeIPAM) assign(node *corev1.Node) (ranges []string, complete bool) {
@@ -95,10 +108,35 @@ func (x *nodeIPAM) assign(node *corev1.Node) (ranges []string, complete bool) {
 	return ranges, true
 }
 
+// occupy takes what a node has. Nodes whose ranges were given when these had another size have a part of one, or several.
 func (x *nodeIPAM) occupy(node *corev1.Node) {
 	for _, text := range node.Spec.PodCIDRs {
-		if p, err := netip.ParsePrefix(text); err == nil {
-			x.taken[p.Masked()] = node.Name
+		has, err := netip.ParsePrefix(text)
+		if err != nil {
+			continue
+		}
+		for _, cluster := range x.clusters {
+			for p := range rangesAbout(cluster, x.mask(cluster), has) {
+				x.taken[p] = node.Name
+			}
+		}
+	}
+}
+
+// rangesAbout are the ranges for nodes of a cluster's range that have addresses in common with a prefix.
+func rangesAbout(cluster netip.Prefix, mask int, has netip.Prefix) iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		if has.Bits() >= mask && cluster.Contains(has.Addr()) {
+			yield(netip.PrefixFrom(has.Addr(), mask).Masked())
+			return
+		}
+		if !cluster.Overlaps(has) {
+			return
+		}
+		for n := range rangesIn(cluster, mask) {
+			if p := rangeOf(cluster, mask, n); p.Overlaps(has) && !yield(p) {
+				return
+			}
 		}
 	}
 }
