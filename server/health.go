@@ -54,25 +54,36 @@ func newHealth(s *Server) *health {
 		{"etcd-readiness", ready, etcd},
 		{"kms-providers", []string{"/healthz", "/readyz"}, kms},
 		{"informer-sync", ready, started},
-		{"poststarthook/start-apiserver-admission-initializer", all, fine},
-		{"poststarthook/rbac/bootstrap-roles", all, started},
-		{"poststarthook/scheduling/bootstrap-system-priority-classes", all, started},
-		{"poststarthook/priority-and-fairness-config-producer", all, started},
-		{"poststarthook/start-system-namespaces-controller", all, started},
-		{"poststarthook/bootstrap-controller", all, started},
-		{"poststarthook/start-kubernetes-service-cidr-controller", all, started},
-		{"poststarthook/apiservice-registration-controller", all, started},
-		{"shutdown", ready, func(context.Context) error {
-			if h.leaving.Load() {
-				return errors.New("process is shutting down")
-			}
-			return nil
-		}},
 	}
+	for _, task := range startTasks() {
+		h.Checks = append(h.Checks, Check{task, all, started})
+	}
+	h.Checks = append(h.Checks, Check{"shutdown", ready, func(context.Context) error {
+		if h.leaving.Load() {
+			return errors.New("process is shutting down")
+		}
+		return nil
+	}})
 	if s.storage.keys == nil || !s.storage.keys.named {
 		h.Checks = slices.DeleteFunc(h.Checks, func(c Check) bool { return c.Name == "kms-providers" })
 	}
 	return h
+}
+
+// startTasks are what a start has to do before the server is ready, by upstream's names, in its order. It is done as one: the
+// objects that the server keeps are kept when it is.
+func startTasks() []string {
+	tasks := []string{"start-apiserver-admission-initializer", "generic-apiserver-start-informers", "priority-and-fairness-config-consumer",
+		"priority-and-fairness-filter", "storage-object-count-tracker-hook", "start-system-namespaces-controller",
+		"start-cluster-authentication-info-controller", "start-kube-apiserver-identity-lease-controller",
+		"start-kube-apiserver-identity-lease-garbage-collector", "storage-readiness", "start-legacy-token-tracking-controller",
+		"start-service-ip-repair-controllers", "rbac/bootstrap-roles", "scheduling/bootstrap-system-priority-classes",
+		"priority-and-fairness-config-producer", "bootstrap-controller", "start-kubernetes-service-cidr-controller",
+		"apiservice-registration-controller", "kube-apiserver-autoregistration"}
+	for i := range tasks {
+		tasks[i] = "poststarthook/" + tasks[i]
+	}
+	return append(tasks, "autoregister-completion")
 }
 
 // leave makes /readyz say no from now on.
