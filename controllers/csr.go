@@ -50,7 +50,8 @@ func (x *csrApproval) reconcile(ctx context.Context, t *Turn) error {
 			return x.approve(ctx, t, csr, way.message)
 		}
 	}
-	return nil
+	// Rights are often given after the first machine has asked: it is looked at again. Meanwhile people may judge it.
+	return &known{fmt.Errorf("%s may not have a certificate unasked", csr.Spec.Username)}
 }
 
 type csrWay struct{ subresource, message string }
@@ -141,8 +142,11 @@ func csrEnd(csr *certificatesv1.CertificateSigningRequest) time.Time {
 	end := csr.CreationTimestamp.Add(100 * 365 * 24 * time.Hour)
 	for _, c := range csr.Status.Conditions {
 		age := settledCSRAge
-		if c.Type == certificatesv1.CertificateApproved && !issued {
+		switch {
+		case c.Type == certificatesv1.CertificateApproved && !issued:
 			age = pendingCSRAge
+		case !slices.Contains([]certificatesv1.RequestConditionType{certificatesv1.CertificateApproved, certificatesv1.CertificateDenied, certificatesv1.CertificateFailed}, c.Type):
+			continue // a signer's own
 		}
 		if at := c.LastUpdateTime.Add(age); !c.LastUpdateTime.IsZero() && at.Before(end) {
 			end = at

@@ -1,12 +1,23 @@
 package controllers
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"testing"
 	"time"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
 )
 
@@ -49,15 +60,76 @@ func TestWhenRequestsGo(t *testing.T) {
 		request *certificatesv1.CertificateSigningRequest
 		after   time.Duration
 	}{
-		"nobody looks at it":        {request(false), 24 * time.Hour},
-		"it was denied":             {request(false, certificatesv1.CertificateDenied), time.Hour + time.Minute},
-		"it was issued":             {request(true, certificatesv1.CertificateApproved), time.Hour + time.Minute},
-		"it failed":                 {request(false, certificatesv1.CertificateApproved, certificatesv1.CertificateFailed), time.Hour + time.Minute},
-		"it was approved, no issue": {request(false, certificatesv1.CertificateApproved), 24*time.Hour + time.Minute},
+		"nobody looks at it":               {request(false), 24 * time.Hour},
+		"it was denied":                    {request(false, certificatesv1.CertificateDenied), time.Hour + time.Minute},
+		"it was issued":                    {request(true, certificatesv1.CertificateApproved), time.Hour + time.Minute},
+		"it failed":                        {request(false, certificatesv1.CertificateApproved, certificatesv1.CertificateFailed), time.Hour + time.Minute},
+		"it was approved, no issue":        {request(false, certificatesv1.CertificateApproved), 24*time.Hour + time.Minute},
+		"its signer has a word of its own": {request(false, certificatesv1.CertificateApproved, "example.com/Queued"), 24*time.Hour + time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := csrEnd(c.request).Sub(noon()); got != c.after {
 				t.Errorf("%v, want %v", got, c.after)
+			}
+		})
+	}
+}
+
+func TestARequestIsApprovedWhenItMayBe(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := func(name string) []byte {
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: name, Organization: []string{"system:nodes"}}}, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})
+	}
+	for name, c := range map[string]struct {
+		user, of string
+		may      string // the sub-resource that the user has the right to
+		message  string // of the approval; empty for none
+		again    bool
+	}{
+		"a machine that joins":               {"joiner", "system:node:n", "nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview.", false},
+		"a node that renews its own":         {"system:node:n", "system:node:n", "selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview.", false},
+		"a node that asks for another's":     {"system:node:m", "system:node:n", "selfnodeclient", "", true},
+		"who has no right may have it later": {"joiner", "system:node:n", "", "", true},
+		"what is no kubelet's is not judged": {"joiner", "n", "nodeclient", "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			csr := &certificatesv1.CertificateSigningRequest{ObjectMeta: metav1.ObjectMeta{Name: "r"}, Spec: certificatesv1.CertificateSigningRequestSpec{Username: c.user,
+				SignerName: certificatesv1.KubeAPIServerClientKubeletSignerName, Request: asked(c.of),
+				Usages: []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageClientAuth}}}
+			api := fake.NewClientset(csr)
+			api.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
+				review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
+				review.Status.Allowed = review.Spec.User == c.user && review.Spec.ResourceAttributes.Subresource == c.may
+				return true, review, nil
+			})
+			config := &Config{Informers: informers.NewSharedInformerFactory(api, 0)}
+			x := &csrApproval{config.Source(&certificatesv1.CertificateSigningRequest{})}
+			if err := x.requests.informer.GetStore().Add(csr); err != nil {
+				t.Fatal(err)
+			}
+			l := &loop{config: config}
+			l.awaited.init(clocktesting.NewFakeClock(noon()), nil)
+			err := x.reconcile(t.Context(), &Turn{Key: Key{Name: "r"}, Client: api, Now: noon(), loop: l})
+			if (err != nil) != c.again {
+				t.Errorf("%v; again: %v", err, c.again)
+			}
+			now, err := api.CertificatesV1().CertificateSigningRequests().Get(t.Context(), "r", metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			message := ""
+			if len(now.Status.Conditions) > 0 {
+				message = now.Status.Conditions[0].Message
+			}
+			if message != c.message {
+				t.Errorf("%q, want %q", message, c.message)
 			}
 		})
 	}
