@@ -42,6 +42,7 @@ import (
 //	pass DURATION               wait for a time that rules depend on
 //	settle                      wait until nothing changes any more, as is done in the end
 //	often REASON                do not count events with a reason: it depends on time how often something is tried
+//	ignore REASON               do not tell of them at all
 //	also TARGET                 tell of these objects, too, which are in no namespace
 //
 // In all of it NAMESPACE stands for the scenario's own.
@@ -108,6 +109,7 @@ type script struct {
 	namespace string
 	also      []string
 	often     []string
+	ignored   []string
 	last      time.Time // when the last command ended
 }
 
@@ -176,6 +178,9 @@ func (s *script) run(ctx context.Context, line string) error {
 		return until(ctx, func() error { return s.settled(quiet) })
 	case "often":
 		s.often = append(s.often, target)
+		return nil
+	case "ignore":
+		s.ignored = append(s.ignored, target)
 		return nil
 	case "also":
 		s.also = append(s.also, target)

@@ -29,7 +29,7 @@ func (s *script) tell() map[string]int {
 			switch {
 			case isOfNode(o):
 			case name == "events":
-				m.event(lines, o, s.often)
+				m.event(lines, o, s)
 			case name != "configmaps" || o.GetName() != "kube-root-ca.crt":
 				m.object(lines, o)
 			}
@@ -61,6 +61,10 @@ func (m *marks) note(o *unstructured.Unstructured) {
 	if p := o.GetGenerateName(); p != "" {
 		m.prefixes[p] = true
 	}
+	switch o.GetKind() {
+	case "ReplicaSet", "ReplicationController", "DaemonSet", "Job": // whose pods are generated, or would be if they could be made
+		m.prefixes[o.GetName()+"-"] = true
+	}
 	for _, label := range []string{"pod-template-hash", "controller.kubernetes.io/hash"} {
 		hash := o.GetLabels()[label]
 		if hash == "" || m.hashes[hash] != "" || o.GetKind() != "ReplicaSet" && o.GetKind() != "ControllerRevision" {
@@ -86,7 +90,7 @@ func (m *marks) words() *words {
 	}
 	w := &words{known: strings.NewReplacer(pairs...)}
 	for prefix := range m.prefixes {
-		w.generated = append(w.generated, regexp.MustCompile(regexp.QuoteMeta(w.known.Replace(prefix))+`[bcdfghjklmnpqrstvwxz2456789]{5}\b`))
+		w.generated = append(w.generated, regexp.MustCompile(`\b`+regexp.QuoteMeta(w.known.Replace(prefix))+`([bcdfghjklmnpqrstvwxz2456789]{5}\b|\B)`))
 		w.prefixes = append(w.prefixes, w.known.Replace(prefix))
 	}
 	return w
@@ -110,8 +114,12 @@ var (
 	uidWord     = regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
 )
 
+// claims are what the scheduler's plugin for claims of devices says, which upstream has: that it cannot help by taking some away.
+var claims = strings.NewReplacer("no new claims to deallocate, preemption: ", "preemption: ",
+	"PersistentVolumeClaims. not found", "PersistentVolumeClaims. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.")
+
 func (w *words) text(s string) string {
-	s = w.known.Replace(s)
+	s = claims.Replace(w.known.Replace(s))
 	for i, g := range w.generated {
 		s = g.ReplaceAllLiteralString(s, w.prefixes[i]+"*")
 	}
@@ -131,8 +139,8 @@ func isOfNode(o *unstructured.Unstructured) bool {
 	return o.GetKind() == "Event" && from == "kubelet"
 }
 
-// event tells of an event. Of one that is told often it does not say how often.
-func (w *words) event(lines map[string]int, o *unstructured.Unstructured, often []string) {
+// event tells of an event, as the script says.
+func (w *words) event(lines map[string]int, o *unstructured.Unstructured, s *script) {
 	at := func(path ...string) string {
 		s, _, _ := unstructured.NestedString(o.Object, path...)
 		return s
@@ -145,6 +153,9 @@ func (w *words) event(lines map[string]int, o *unstructured.Unstructured, often 
 	if reporting := at("reportingComponent"); reporting != "" && reporting != from {
 		from += "/" + reporting
 	}
+	if slices.Contains(s.ignored, at("reason")) {
+		return
+	}
 	message := w.text(strings.TrimPrefix(at("message"), "(combined from similar events): "))
 	line := fmt.Sprintf("Event %s/%s %s %s %q from %s", at("involvedObject", "kind"), w.text(at("involvedObject", "name")), at("type"), at("reason"), message, from)
 	for field, name := range map[string]string{"action": at("action"), "related": at("related", "kind"), "fieldPath": at("involvedObject", "fieldPath")} {
@@ -152,7 +163,7 @@ func (w *words) event(lines map[string]int, o *unstructured.Unstructured, often 
 			line += " " + field + " " + name
 		}
 	}
-	if slices.Contains(often, at("reason")) {
+	if slices.Contains(s.often, at("reason")) {
 		lines[line+" often"] = 1
 		return
 	}
@@ -192,6 +203,9 @@ func (w *words) value(lines map[string]int, path string, v any) {
 			lines[path+" []"]++
 		}
 	case string:
+		if strings.HasSuffix(path, ".resourceVersion") {
+			return
+		}
 		lines[path+" "+strconv.Quote(w.text(v))]++
 	default:
 		lines[fmt.Sprintf("%s %v", path, v)]++
@@ -201,13 +215,16 @@ func (w *words) value(lines map[string]int, path string, v any) {
 // index is what an item of a list is known by: its type or name, else its number.
 func (w *words) index(i int, item any) string {
 	if fields, ok := item.(map[string]any); ok {
+		if fields["targetRef"] != nil { // an endpoint that is a pod, in the order of addresses
+			return ""
+		}
 		for _, by := range []string{"type", "name", "port"} {
 			if s, found := fields[by]; found {
 				return w.text(fmt.Sprint(s))
 			}
 		}
-		if _, isEndpoint := fields["targetRef"]; isEndpoint {
-			return "" // in the order of addresses
+		if addresses, found, err := unstructured.NestedStringSlice(fields, "addresses"); found && err == nil { // an endpoint, in no order
+			return strings.Join(addresses, " ")
 		}
 	}
 	return strconv.Itoa(i)
