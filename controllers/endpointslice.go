@@ -2,6 +2,8 @@ package controllers
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -32,6 +34,7 @@ type endpointSlices struct {
 	lister   corelisters.ServiceLister
 	topology *topologycache.TopologyCache
 	changes  *sliceutil.TriggerTimeTracker
+	metrics  *sliceMetrics
 }
 
 const (
@@ -47,7 +50,7 @@ func nodesKey() Key { return Key{Name: "nodes"} }
 func endpointSliceLoop(c *Config) Loop {
 	x := &endpointSlices{config: c, services: c.Source(&corev1.Service{}), pods: c.Source(&corev1.Pod{}), slices: c.Source(&discoveryv1.EndpointSlice{}),
 		nodes: c.Source(&corev1.Node{}), lister: c.Informers.Core().V1().Services().Lister(),
-		topology: topologycache.NewTopologyCache(), changes: sliceutil.NewTriggerTimeTracker()}
+		topology: topologycache.NewTopologyCache(), changes: sliceutil.NewTriggerTimeTracker(), metrics: newSliceMetrics(c)}
 	return Loop{
 		Watches:   []Watch{{x.services, itself}, {x.pods, servicesOfPod(x.lister)}, {x.nodes, topologyOf}},
 		Gathered:  []Watch{{x.slices, servicesOfSlice(sliceKeeper)}},
@@ -115,19 +118,27 @@ func (x *endpointSlices) reconcile(ctx context.Context, t *Turn) error {
 	service, ok := x.services.cached(t.Key).(*corev1.Service)
 	if !ok {
 		x.changes.DeleteService(t.Namespace, t.Name)
+		x.metrics.gone(t.Key)
 		return nil // what it owned is collected
 	}
 	if !selectsPods(service) {
+		x.metrics.gone(t.Key)
 		return nil
 	}
 	pods := podsOfService(x.pods, service)
 	// What the library has written is what the runtime has to wait for; it keeps no memory of its own from turn to turn.
-	writer := endpointslice.NewReconciler(sliceWrites{t.Client, ctx, t, x.slices}, x.config.Informers.Core().V1().Nodes().Lister(), endpointsPerSlice,
+	there := keptSlices(x.slices, t.Key, sliceKeeper)
+	writes := sliceWrites{t.Client, ctx, t, x.slices, map[string]*discoveryv1.EndpointSlice{}}
+	for _, s := range there {
+		writes.left[s.Name] = s
+	}
+	writer := endpointslice.NewReconciler(writes, x.config.Informers.Core().V1().Nodes().Lister(), endpointsPerSlice,
 		sliceutil.NewEndpointSliceTracker(), x.topology, t.loop.events, sliceKeeper, endpointslice.WithPreferSameTrafficDistributionEnabled(true))
 	changed := x.changes.ComputeEndpointLastChangeTriggerTime(t.Namespace, service, pods)
-	if err := writer.Reconcile(klog.Background(), service, pods, keptSlices(x.slices, t.Key, sliceKeeper), changed); err != nil {
+	if err := writer.Reconcile(klog.Background(), service, pods, there, changed); err != nil {
 		return t.Failed(service, err, "FailedToUpdateEndpointSlices", "Error updating Endpoint Slices for Service %s/%s: %v", t.Namespace, t.Name, err)
 	}
+	x.metrics.turned(service, there, slices.Collect(maps.Values(writes.left)))
 	return nil
 }
 
@@ -176,6 +187,7 @@ type sliceWrites struct {
 	ctx    context.Context
 	turn   *Turn
 	slices *Source
+	left   map[string]*discoveryv1.EndpointSlice // what there was, and what has become of it
 }
 
 // DiscoveryV1 is the one group that the library writes to.
@@ -201,12 +213,20 @@ type sliceClient struct {
 
 // Create creates a slice within the turn.
 func (c sliceClient) Create(_ context.Context, s *discoveryv1.EndpointSlice, _ metav1.CreateOptions) (*discoveryv1.EndpointSlice, error) {
-	return Create(c.writes.ctx, c.writes.turn, c.EndpointSliceInterface, s)
+	made, err := Create(c.writes.ctx, c.writes.turn, c.EndpointSliceInterface, s)
+	if err == nil {
+		c.writes.left[made.Name] = made
+	}
+	return made, err
 }
 
 // Update updates a slice within the turn.
 func (c sliceClient) Update(_ context.Context, s *discoveryv1.EndpointSlice, _ metav1.UpdateOptions) (*discoveryv1.EndpointSlice, error) {
-	return Update(c.writes.ctx, c.writes.turn, c.EndpointSliceInterface, s)
+	changed, err := Update(c.writes.ctx, c.writes.turn, c.EndpointSliceInterface, s)
+	if err == nil {
+		c.writes.left[changed.Name] = changed
+	}
+	return changed, err
 }
 
 // Delete deletes the slice that was read.
@@ -215,5 +235,9 @@ func (c sliceClient) Delete(_ context.Context, name string, options metav1.Delet
 	if !ok {
 		return nil
 	}
-	return Delete(c.writes.ctx, c.writes.turn, c.EndpointSliceInterface, s, options)
+	err := Delete(c.writes.ctx, c.writes.turn, c.EndpointSliceInterface, s, options)
+	if err == nil {
+		delete(c.writes.left, name)
+	}
+	return err
 }
