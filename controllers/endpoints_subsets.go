@@ -1,13 +1,17 @@
 package controllers
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
+	"hash/fnv"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/dump"
 	"k8s.io/utils/ptr"
 )
 
@@ -123,21 +127,34 @@ func subsetKey(s *corev1.EndpointSubset) string {
 	return b.String()
 }
 
-// inOrder sorts ports by name, number and protocol, and subsets by their first port, then by address.
+// inOrder sorts ports and subsets by their hashes. Any order would do for whoever reads them; this is upstream's, so that neither changes
+// what the other has written.
 func inOrder(grouped map[string]*corev1.EndpointSubset) []corev1.EndpointSubset {
 	all := []corev1.EndpointSubset{}
 	for _, s := range grouped {
-		slices.SortFunc(s.Ports, comparePorts)
+		sortByHash(s.Ports)
 		all = append(all, *s)
 	}
-	slices.SortFunc(all, func(a, b corev1.EndpointSubset) int {
-		return cmp.Or(slices.CompareFunc(a.Ports, b.Ports, comparePorts), slices.CompareFunc(a.Addresses, b.Addresses, compareAddresses),
-			slices.CompareFunc(a.NotReadyAddresses, b.NotReadyAddresses, compareAddresses))
-	})
+	sortByHash(all)
 	return all
 }
 
-func comparePorts(a, b corev1.EndpointPort) int {
-	return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.Port, b.Port), strings.Compare(string(a.Protocol), string(b.Protocol)),
-		strings.Compare(ptr.Deref(a.AppProtocol, ""), ptr.Deref(b.AppProtocol, "")))
+func sortByHash[T any](list []T) {
+	if len(list) < 2 {
+		return
+	}
+	type hashed struct {
+		item T
+		hash []byte
+	}
+	all := make([]hashed, len(list))
+	for i, item := range list {
+		h := fnv.New128a()
+		fmt.Fprintf(h, "%v", dump.ForHash(item))
+		all[i] = hashed{item, h.Sum(nil)}
+	}
+	slices.SortFunc(all, func(a, b hashed) int { return bytes.Compare(a.hash, b.hash) })
+	for i := range all {
+		list[i] = all[i].item
+	}
 }

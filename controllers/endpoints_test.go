@@ -59,9 +59,13 @@ func TestSubsetsOfPods(t *testing.T) {
 		"ports with the same addresses are together, a port that a pod lacks is left out": {
 			corev1.ServiceSpec{IPFamilies: four, ClusterIP: "10.96.0.1", Ports: ports},
 			[]string{"[10.0.0.2 10.0.0.3]|[10.0.0.1]: a=80", "[10.0.0.2]|[10.0.0.1]: b=8080"}},
+		"ports are in the order of their hashes, as upstream's": {
+			corev1.ServiceSpec{IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol}, ClusterIP: "fd96::1", Ports: []corev1.ServicePort{
+				{Name: "a", TargetPort: intstr.FromInt32(8081), Protocol: "TCP"}, {Name: "b", TargetPort: intstr.FromInt32(82), Protocol: "TCP"}}},
+			[]string{"[fd00::1]|[]: b=82 a=8081"}},
 		"the first family alone": {
 			corev1.ServiceSpec{IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol, corev1.IPv4Protocol}, ClusterIP: "fd96::1", Ports: ports},
-			[]string{"[fd00::1]|[]: a=80 b=8080"}},
+			[]string{"[fd00::1]|[]: b=8080 a=80"}},
 		"who asks for them early has them ready, and those that are going too": {
 			corev1.ServiceSpec{IPFamilies: four, ClusterIP: "None", PublishNotReadyAddresses: true},
 			[]string{"[10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.9]|[]:"}},
