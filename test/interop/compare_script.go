@@ -150,7 +150,7 @@ func (s *script) run(ctx context.Context, line string) error {
 			if err != nil {
 				return err
 			}
-			return s.saw(ctx, now)
+			return s.saw(ctx, now, true)
 		})
 	case "delete":
 		policy := metav1.DeletePropagationBackground
@@ -216,16 +216,19 @@ func (s *script) create(ctx context.Context, manifest, patch string) error {
 	if err != nil {
 		return err
 	}
-	return s.saw(ctx, made)
+	return s.saw(ctx, made, false)
 }
 
-// saw waits until what was written is seen: what comes next may be about it.
-func (s *script) saw(ctx context.Context, written *unstructured.Unstructured) error {
+// saw waits until what was written is seen, or was seen and is gone: what comes next may be about it.
+func (s *script) saw(ctx context.Context, written *unstructured.Unstructured, before bool) error {
 	store := s.byKind[written.GroupVersionKind().GroupKind()].informer.GetStore()
 	return until(ctx, func() error {
 		seen, there, err := store.Get(written)
-		if err != nil || !there {
-			return fmt.Errorf("%s %s is not seen: %w", written.GetKind(), written.GetName(), err)
+		switch {
+		case err != nil || !there && before:
+			return err
+		case !there:
+			return fmt.Errorf("%s %s is not seen", written.GetKind(), written.GetName())
 		}
 		order, err := resourceversion.CompareResourceVersion(seen.(*unstructured.Unstructured).GetResourceVersion(), written.GetResourceVersion())
 		if err == nil && order < 0 {
