@@ -37,8 +37,10 @@ func TestAHealthyStartIsQuiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.Close()
-	if said.Len() > 0 {
-		t.Error(said.String())
+	for line := range strings.Lines(said.String()) {
+		if !strings.Contains(line, "took too long") { // as anything may where the machine is busy
+			t.Error(line)
+		}
 	}
 }
 
