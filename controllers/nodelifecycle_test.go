@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
@@ -185,6 +186,27 @@ func TestTimesOfPodsOnTaintedNodes(t *testing.T) {
 			got, cancelled := planStay(c.was, "p", c.tolerated, c.limited, noon())
 			if d := cmp.Diff(c.want, got, cmp.AllowUnexported(stay{})); d != "" || cancelled != c.cancelled {
 				t.Errorf("cancelled %v, want %v; %s", cancelled, c.cancelled, d)
+			}
+		})
+	}
+}
+
+func TestTimesOfPodsWithoutANode(t *testing.T) {
+	config := &Config{Informers: informers.NewSharedInformerFactory(fake.NewClientset(), 0)}
+	x := &taintEviction{nodes: config.Source(&corev1.Node{})}
+	due := &stay{uid: "p", ends: noon()}
+	for name, c := range map[string]struct {
+		uid, node string
+		want      *stay
+	}{
+		"its node's object was deleted":                {"p", "gone", due},
+		"one of its name waits for a node":             {"q", "", nil},
+		"one of its name has a node that is not shown": {"q", "unseen", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(c.uid)}, Spec: corev1.PodSpec{NodeName: c.node}}
+			if got, _ := x.plan(due, pod, noon()); got != c.want {
+				t.Errorf("%+v, want %+v", got, c.want)
 			}
 		})
 	}

@@ -73,13 +73,7 @@ func noExecute(node metav1.Object) (taints []corev1.Taint) {
 func (x *taintEviction) reconcile(ctx context.Context, t *Turn) error {
 	pod, _ := x.pods.cached(t.Key).(*corev1.Pod)
 	was := x.stayOf(t.Key)
-	is, cancelled := was, false
-	if pod == nil {
-		is, cancelled = planStay(was, "", 0, false, t.Now)
-	} else if node, _ := x.nodes.cached(Key{Name: pod.Spec.NodeName}).(*corev1.Node); node != nil {
-		tolerated, limited := toleratedFor(noExecute(node), pod.Spec.Tolerations)
-		is, cancelled = planStay(was, pod.UID, tolerated, limited, t.Now)
-	} // without a node there are no taints any more, but the time of its pods runs on
+	is, cancelled := x.plan(was, pod, t.Now)
 	x.set(t.Key, is)
 	if cancelled {
 		t.Event(podReference(t.Key), corev1.EventTypeNormal, "TaintManagerEviction", "Cancelling deletion of Pod %s", t.Key)
@@ -95,6 +89,21 @@ func (x *taintEviction) reconcile(ctx context.Context, t *Turn) error {
 		x.set(t.Key, &stay{uid: is.uid, ends: is.ends, told: true})
 	}
 	return evictTainted(ctx, t, pod)
+}
+
+// plan decides how long a pod may stay where it is. Without a node there are no taints any more, but the time of its pods runs on.
+func (x *taintEviction) plan(was *stay, pod *corev1.Pod, now time.Time) (is *stay, cancelled bool) {
+	if pod == nil {
+		return planStay(was, "", 0, false, now)
+	}
+	node, _ := x.nodes.cached(Key{Name: pod.Spec.NodeName}).(*corev1.Node)
+	if node == nil && was != nil && was.uid == pod.UID {
+		return was, false
+	} else if node == nil {
+		return planStay(was, pod.UID, 0, false, now)
+	}
+	tolerated, limited := toleratedFor(noExecute(node), pod.Spec.Tolerations)
+	return planStay(was, pod.UID, tolerated, limited, now)
 }
 
 // planStay decides how long a pod may stay, which tolerates its node's taints for a while if that is limited, and whether the time that ran
