@@ -49,6 +49,10 @@ const (
 	inFlight       // in a cycle, or being bound
 )
 
+// backoffWindow is the time within which all back-offs end together. So an event that makes room, and wakes pods that were
+// refused one after the other, gives it to the most important of them.
+const backoffWindow = time.Second
+
 // parkedAtMost bounds the harm of an event that was not understood to help.
 const parkedAtMost = 5 * time.Minute
 
@@ -96,13 +100,15 @@ const (
 )
 
 func newQueue(now func() time.Time, wakenBy func(string) Kind) *queue {
+	bySort := func(a, b *Waiting) bool { return a.profile.sorter.Before(a, b) }
 	byEnd := func(a, b *Waiting) bool { return a.until.Before(b.until) }
 	return &queue{
 		pods: map[types.UID]*Waiting{}, parked: map[types.UID]*Waiting{}, refused: map[string]int{}, promises: map[string][]*Waiting{}, now: now,
 		arrivals: map[arrival]int{},
 		wakenBy:  wakenBy,
-		active:   line{before: func(a, b *Waiting) bool { return a.profile.sorter.Before(a, b) }},
-		backoff:  line{before: byEnd}, broken: line{before: byEnd},
+		active:   line{before: bySort},
+		backoff:  line{before: func(a, b *Waiting) bool { return byEnd(a, b) || !byEnd(b, a) && bySort(a, b) }},
+		broken:   line{before: byEnd},
 	}
 }
 
@@ -225,7 +231,7 @@ func (q *queue) refuse(w *Waiting, refusers map[string]struct{}) {
 	}
 	w.refusers, w.since, w.errors = refusers, q.now(), 0
 	w.failures++
-	w.until = w.since.Add(q.backoffAfter(w.failures))
+	w.until = q.backoffEnd(w.failures)
 	q.move(w, parked, byFailure)
 }
 
@@ -236,8 +242,13 @@ func (q *queue) fail(w *Waiting) {
 	}
 	w.refusers, w.since = nil, q.now()
 	w.errors++
-	w.until = w.since.Add(q.backoffAfter(w.errors))
+	w.until = q.backoffEnd(w.errors)
 	q.move(w, broken, byFailure)
+}
+
+// backoffEnd is when a back-off is over that begins now: at the end of a window.
+func (q *queue) backoffEnd(times int) time.Time {
+	return q.now().Add(q.backoffAfter(times)).Truncate(backoffWindow).Add(backoffWindow)
 }
 
 func (q *queue) backoffAfter(times int) time.Duration {

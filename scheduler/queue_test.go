@@ -97,7 +97,7 @@ func TestBackOffGrowsAndEnds(t *testing.T) {
 	if s.queue.pop() != nil {
 		t.Error("after an error a pod is taken before its time")
 	}
-	s.clock.Step(time.Second)
+	s.clock.Step(2 * time.Second) // of which one is the back-off
 	s.queue.flush()
 	if s.queue.pop() != w {
 		t.Error("the pod is not back")
@@ -113,6 +113,31 @@ func TestAPodInBackOffIsTakenWhenNobodyElseWaits(t *testing.T) {
 	other := s.wait(podOf("other"))
 	if w.state != backoff || s.queue.pop() != other || s.queue.pop() != w {
 		t.Errorf("state %d", w.state)
+	}
+}
+
+// Of pods whose back-off ends within a second, the more important comes first: an event that makes room wakes many, and nobody
+// waits for those that were refused a moment later.
+func TestTheMoreImportantPodLeavesBackOffFirst(t *testing.T) {
+	s := newStand()
+	s.cluster.setNode(nodeOf("n"))
+	s.clock.SetTime(s.clock.Now().Truncate(time.Second))
+	small := s.wait(podOf("small", requests("cpu=5")))
+	s.run()
+	s.clock.Step(100 * time.Millisecond)
+	great := s.wait(podOf("great", requests("cpu=5"), priority(1)))
+	s.run()
+	s.clock.Step(time.Second)
+	later := s.wait(podOf("later", requests("cpu=5"), priority(2)))
+	s.run()
+	s.nodeChanged(nodeOf("n"), nodeOf("n", allocatable("cpu=9", "pods=9")))
+	if small.state != backoff || great.state != backoff || later.state != backoff {
+		t.Fatalf("states %d, %d, %d", small.state, great.state, later.state)
+	}
+	for _, want := range []*Waiting{great, small, later} {
+		if w := s.queue.pop(); w != want {
+			t.Errorf("%s comes, not %s", w.Name, want.Name)
+		}
 	}
 }
 

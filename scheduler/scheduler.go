@@ -98,15 +98,16 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	return nil
 }
 
-// flush does from time to time what time makes due.
+// flush does what time makes due, at the end of each window of back-off.
 func (s *Scheduler) flush(ctx context.Context) {
-	tick := s.config.Clock.NewTicker(time.Second)
-	defer tick.Stop()
 	for {
+		now := s.config.Clock.Now()
+		end := s.config.Clock.NewTimer(now.Truncate(backoffWindow).Add(backoffWindow).Sub(now))
 		select {
 		case <-ctx.Done():
+			end.Stop()
 			return
-		case <-tick.C():
+		case <-end.C():
 		}
 		s.mu.Lock()
 		s.queue.flush()

@@ -196,7 +196,7 @@ func TestWhyOfOtherStates(t *testing.T) {
 			s.run()
 			s.nodeChanged(nodeOf("n"), nodeOf("n", allocatable("cpu=9", "pods=9")))
 			return p
-		}, whyPending, "it was refused 1 time, and will be looked at again in 1s"},
+		}, whyPending, "it was refused 1 time, and will be looked at again in 2s"},
 		{"an error", func(s *stand) *corev1.Pod {
 			p := podOf("p", func(p *corev1.Pod) {
 				p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Message: "the API is away"}}
@@ -205,7 +205,7 @@ func TestWhyOfOtherStates(t *testing.T) {
 			s.queue.fail(s.queue.pop())
 			s.clock.Step(500 * time.Millisecond)
 			return p
-		}, whyPending, "something went wrong with it (the API is away); it will be tried again in 500ms"},
+		}, whyPending, "something went wrong with it (the API is away); it will be tried again in 1.5s"},
 		{"another scheduler", func(*stand) *corev1.Pod {
 			return podOf("p", func(p *corev1.Pod) { p.Spec.SchedulerName = "mine" })
 		}, whyForeign, `it waits for scheduler "mine": this one answers to "default-scheduler" (spec.schedulerName)`},
