@@ -280,8 +280,10 @@ func (*interPodAffinity) WakenBy() Kind {
 
 func (a *interPodAffinity) Helps(e *Event, p *Pod) bool {
 	switch {
+	case e.OldNode != nil:
+		return a.cluster.moved(e.OldNode, e.Node)
 	case e.Pod == nil:
-		return true // other domains, or other pods that match
+		return true // one more domain, or other pods that match
 	case e.Kind&SelfChanged != 0:
 		return e.OldPod.labelKey != e.Pod.labelKey
 	}

@@ -338,12 +338,20 @@ func (*podTopologySpread) WakenBy() Kind {
 
 func (s *podTopologySpread) Helps(e *Event, p *Pod) bool {
 	switch {
-	case e.Node != nil || e.OldNode != nil: // also a domain that is gone: another is the emptiest now
-		return e.Node != nil && hasSpreadKeys(p, e.Node.Labels) || e.OldNode != nil && hasSpreadKeys(p, e.OldNode.Labels)
+	case e.Node != nil || e.OldNode != nil:
+		return nodeHelpsSpread(e, p)
 	case e.Kind&SelfChanged != 0:
 		return !maps.Equal(e.OldPod.Labels, e.Pod.Labels) || len(e.OldPod.Spec.Tolerations) != len(e.Pod.Spec.Tolerations)
 	}
 	return e.Pod.Namespace == p.Namespace && (len(p.Spec.TopologySpreadConstraints) == 0 || countsForSpread(p, e.Pod) || e.OldPod != nil && countsForSpread(p, e.OldPod))
+}
+
+func nodeHelpsSpread(e *Event, p *Pod) bool {
+	if e.OldNode == nil || e.Node == nil { // also a domain that is gone: another is the emptiest now
+		return e.Node != nil && hasSpreadKeys(p, e.Node.Labels) || e.OldNode != nil && hasSpreadKeys(p, e.OldNode.Labels)
+	}
+	return (hasSpreadKeys(p, e.OldNode.Labels) || hasSpreadKeys(p, e.Node.Labels)) &&
+		(e.Kind&NodeTaints != 0 || spreadChanged(p, e.OldNode.Labels, e.Node.Labels))
 }
 
 func hasSpreadKeys(p *Pod, node map[string]string) bool {
@@ -353,6 +361,16 @@ func hasSpreadKeys(p *Pod, node map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// spreadChanged reports that other labels of a node may put it into another domain, or count it in or out.
+func spreadChanged(p *Pod, old, now map[string]string) bool {
+	if a := p.Spec.Affinity; len(p.Spec.TopologySpreadConstraints) == 0 || p.Spec.NodeSelector != nil || a != nil && a.NodeAffinity != nil {
+		return true
+	}
+	return slices.ContainsFunc(p.Spec.TopologySpreadConstraints, func(t corev1.TopologySpreadConstraint) bool {
+		return differs(old, now, t.TopologyKey)
+	})
 }
 
 func countsForSpread(p, other *Pod) bool {

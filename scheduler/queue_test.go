@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -77,6 +79,58 @@ func TestOnlyEventsThatMayHelpWakeAPod(t *testing.T) {
 				t.Fatalf("state %d", w.state)
 			}
 			c.event(s)
+			if woken := w.state != parked; woken != c.wakes {
+				t.Errorf("woken: %v", woken)
+			}
+		})
+	}
+}
+
+// Labels of nodes change often; those that are no domain of anybody's concern no pod that is refused for where others are.
+func TestNodesLabelsWakeWhomTheyConcern(t *testing.T) {
+	labels := func(texts ...string) func(*corev1.Node) {
+		return func(n *corev1.Node) {
+			n.Labels = map[string]string{}
+			for i := 0; i < len(texts); i += 2 {
+				n.Labels[texts[i]] = texts[i+1]
+			}
+		}
+	}
+	lonely := near(podTerm(zoneKey, "none"))
+	evenly := spread(zoneKey, 1, corev1.DoNotSchedule)
+	picky := func(p *corev1.Pod) {
+		p.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "foo", Operator: corev1.NodeSelectorOpDoesNotExist}}}}}}}
+	}
+	for _, c := range []struct {
+		rule     string
+		pod      *corev1.Pod
+		old, now []string
+		wakes    bool
+	}{
+		{"affinity: a label of no meaning", podOf("p", lonely), []string{zoneKey, "1"}, []string{zoneKey, "1", "foo", "bar"}, false},
+		{"affinity: another zone", podOf("p", lonely), []string{zoneKey, "1"}, []string{zoneKey, "2"}, true},
+		{"affinity: a zone at all", podOf("p", lonely), nil, []string{zoneKey, ""}, true},
+		{"others' anti-affinity: a label of no meaning", podOf("p", labeled("app", "shunned")), []string{zoneKey, "1"}, []string{zoneKey, "1", "foo", "bar"}, false},
+		{"others' anti-affinity: another zone", podOf("p", labeled("app", "shunned")), []string{zoneKey, "1"}, []string{zoneKey, "2"}, true},
+		{"spreading: a label of no meaning", podOf("p", labeled("app", "a"), evenly), []string{zoneKey, "1"}, []string{zoneKey, "1", "foo", "bar"}, false},
+		{"spreading: another zone", podOf("p", labeled("app", "a"), evenly), []string{zoneKey, "1"}, []string{zoneKey, "2"}, true},
+		{"spreading: no zone any more", podOf("p", labeled("app", "a"), evenly), []string{zoneKey, "1"}, nil, true},
+		{"spreading: who counts depends on labels", podOf("p", labeled("app", "a"), evenly, picky),
+			[]string{zoneKey, "1"}, []string{zoneKey, "1", "foo", "bar"}, true},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			s := newStand()
+			s.cluster.setNode(nodeOf("n", labels(c.old...)))
+			s.cluster.setNode(nodeOf("full", zone("3"), allocatable("pods=0")))
+			s.place(podOf("o", labeled("app", "a"), apart(podTerm(zoneKey, "shunned"))), "n")
+			w := s.wait(c.pod)
+			s.run()
+			refusers := slices.DeleteFunc(slices.Collect(maps.Keys(w.refusers)), func(name string) bool { return name == "NodeResourcesFit" })
+			if w.state != parked || len(refusers) != 1 {
+				t.Fatalf("state %d, refused by %v", w.state, refusers)
+			}
+			s.nodeChanged(nodeOf("n", labels(c.old...)), nodeOf("n", labels(c.now...)))
 			if woken := w.state != parked; woken != c.wakes {
 				t.Errorf("woken: %v", woken)
 			}

@@ -48,6 +48,22 @@ type strength struct {
 	weight   int64 // of a preference; negative if the pods would rather be apart
 }
 
+// moved reports that a node's labels put it into other domains than before.
+func (c *Cluster) moved(old, now *corev1.Node) bool {
+	for key := range c.topologies {
+		if differs(old.Labels, now.Labels, key) {
+			return true
+		}
+	}
+	return false
+}
+
+func differs(old, now map[string]string, key string) bool {
+	before, had := old[key]
+	after, has := now[key]
+	return had != has || before != after
+}
+
 // topology numbers the values of a node label.
 type topology struct {
 	of      []int32 // by slot: the number of the node's value, or -1
