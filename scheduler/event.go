@@ -2,8 +2,10 @@ package scheduler
 
 import (
 	"math/bits"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -48,6 +50,44 @@ func (k Kind) String() string {
 		return kindNames()[i]
 	}
 	return ""
+}
+
+// What brings a pod into a part of the queue by its own change, in upstream's words and order.
+const (
+	byLabels      = "UnschedulablePodUpdatePodLabel"
+	byShrinking   = "UnschedulablePodUpdatePodScaleDown"
+	byTolerations = "UnschedulablePodUpdatePodToleration"
+	byGates       = "UnschedulablePodUpdatePodSchedulingGatesEliminated"
+	byUpdate      = "UnschedulablePodUpdate"
+)
+
+// ownChange names what a waiting pod has changed of itself.
+func ownChange(old, now *Pod) string {
+	switch {
+	case old.labelKey != now.labelKey:
+		return byLabels
+	case shrunk(&old.Requests, &now.Requests):
+		return byShrinking
+	case !equality.Semantic.DeepEqual(old.Spec.Tolerations, now.Spec.Tolerations):
+		return byTolerations
+	case len(old.Spec.SchedulingGates) > 0 && len(now.Spec.SchedulingGates) == 0:
+		return byGates
+	}
+	return byUpdate
+}
+
+// name is upstream's name of what has happened.
+func (e *Event) name() string {
+	name, isUpdate := strings.CutSuffix(e.Kind.String(), "Update")
+	switch {
+	case !isUpdate:
+		return e.Kind.String()
+	case e.Object == nil:
+		return name + "Delete"
+	case e.OldObject == nil:
+		return name + "Add"
+	}
+	return e.Kind.String()
 }
 
 // Event is something that has happened.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 )
 
 // counted is the metrics as a text.
@@ -55,6 +56,30 @@ func TestMetricsTellWhereAndWhyPodsWait(t *testing.T) {
 }
 
 func TestKindsHaveNames(t *testing.T) {
+	class := &storagev1.StorageClass{}
+	for want, e := range map[string]*Event{
+		"NodeUpdateNodeLabel":                   {Kind: NodeLabels},
+		"storage.k8s.io/StorageClassAdd":        {Kind: ClassChanged, Object: class},
+		"storage.k8s.io/StorageClassUpdate":     {Kind: ClassChanged, OldObject: class, Object: class},
+		"storage.k8s.io/VolumeAttachmentDelete": {Kind: AttachmentChanged, OldObject: &storagev1.VolumeAttachment{}},
+	} {
+		if got := e.name(); got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+	}
+	gate := func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "g"}} }
+	tolerating := func(p *corev1.Pod) { p.Spec.Tolerations = []corev1.Toleration{{Key: "k"}} }
+	for want, pods := range map[string][2]*corev1.Pod{
+		byGates:       {podOf("p", gate), podOf("p")},
+		byLabels:      {podOf("p"), podOf("p", labeled("a", "b"), tolerating)},
+		byShrinking:   {podOf("p", requests("cpu=2")), podOf("p", requests("cpu=1"))},
+		byTolerations: {podOf("p"), podOf("p", tolerating)},
+		byUpdate:      {podOf("p"), podOf("p", requests("cpu=1"))},
+	} {
+		if got := ownChange(newPod(pods[0]), newPod(pods[1])); got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+	}
 	if got := NodeDeleted.String(); got != "NodeDelete" {
 		t.Errorf("the last kind is called %q", got)
 	}

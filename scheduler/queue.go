@@ -88,10 +88,9 @@ type queue struct {
 // arrival is of a pod in a part of the queue, and what brought it there, in upstream's words.
 type arrival struct{ queue, event string }
 
-// What brings pods, other than events.
+// What brings pods, other than events and their own changes.
 const (
 	byComing  = "UnschedulablePodAdd"
-	byUpdate  = "UnschedulablePodUpdate"
 	byFailure = "ScheduleAttemptFailure"
 	byTime    = "BackoffComplete"
 	byTimeout = "UnschedulableTimeout"
@@ -127,10 +126,12 @@ func (q *queue) add(p *Pod, profile *profile) {
 	q.heed(w, old.Status.NominatedNodeName, p.Status.NominatedNodeName)
 	switch w.state {
 	case gated:
-		q.enter(w, byUpdate)
+		if w.isLetIn() {
+			q.move(w, active, ownChange(old, p))
+		}
 	case parked:
 		if e := selfChange(old, p); e != nil && w.isHelped(e) {
-			q.requeue(w, byUpdate)
+			q.requeue(w, ownChange(old, p))
 		}
 	case active:
 		q.active.remove(w)
@@ -140,13 +141,16 @@ func (q *queue) add(p *Pod, profile *profile) {
 
 // enter lets a pod become active if no gate is closed.
 func (q *queue) enter(w *Waiting, by string) {
-	for _, g := range w.profile.gates {
-		if g.plugin.Admit(w.Pod) != nil {
-			q.move(w, gated, by)
-			return
-		}
+	if w.isLetIn() {
+		q.move(w, active, by)
+	} else {
+		q.move(w, gated, by)
 	}
-	q.move(w, active, by)
+}
+
+// isLetIn reports that no gate is closed.
+func (w *Waiting) isLetIn() bool {
+	return !slices.ContainsFunc(w.profile.gates, func(g gateOf) bool { return g.plugin.Admit(w.Pod) != nil })
 }
 
 // move puts a pod into another state, and into the line that belongs to it.
@@ -261,13 +265,10 @@ func (q *queue) backoffAfter(times int) time.Duration {
 
 // requeue lets a parked pod try again: now, or at the end of its back-off.
 func (q *queue) requeue(w *Waiting, by string) {
-	for _, g := range w.profile.gates {
-		if g.plugin.Admit(w.Pod) != nil {
-			w.called = true
-			return
-		}
+	w.called = !w.isLetIn()
+	if w.called {
+		return
 	}
-	w.called = false
 	if w.until.After(q.now()) {
 		q.move(w, backoff, by)
 	} else {
@@ -286,7 +287,7 @@ func (q *queue) happened(e *Event) {
 	}
 	for _, w := range slices.Collect(maps.Values(q.parked)) {
 		if w.isHelped(e) {
-			q.requeue(w, e.Kind.String())
+			q.requeue(w, e.name())
 		}
 	}
 }

@@ -137,11 +137,16 @@ func nodeChange(old, now *corev1.Node) Kind {
 	return kind
 }
 
-func (s *Scheduler) namespaceChanged(_, now *corev1.Namespace) {
-	if now != nil {
-		s.cluster.setNamespace(now.Name, now.Labels)
-		s.queue.happened(&Event{Kind: NamespaceChanged, Object: now})
+func (s *Scheduler) namespaceChanged(old, now *corev1.Namespace) {
+	if now == nil {
+		return
 	}
+	s.cluster.setNamespace(now.Name, now.Labels)
+	e := &Event{Kind: NamespaceChanged, Object: now}
+	if old != nil {
+		e.OldObject = old
+	}
+	s.queue.happened(e)
 }
 
 // podChanged sorts pods into those that wait and those on nodes. A finished pod is as good as deleted.
