@@ -1,15 +1,18 @@
 package nodeagent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/utils/ptr"
 )
 
 // Resources of a pod may change while it runs. What it had counts until its node has room for what it wants; until then the
@@ -26,6 +29,7 @@ type resizing struct {
 	granted *grants                                // of before, while the change is deferred; nil if the spec's are granted
 	message string                                 // why it is deferred
 	since   int64                                  // the generation that wants it
+	waits   time.Time                              // since when it is deferred
 	changed map[string]corev1.ResourceRequirements // of containers to which the change is still to be made, what they had
 }
 
@@ -75,6 +79,9 @@ func (a *Agent) resize(w *work, before, now *corev1.Pod) {
 		if w.resizing.granted == nil || w.resizing.since != now.Generation {
 			a.podEvent(now, corev1.EventTypeWarning, "ResizeDeferred", "Pod resize Deferred: %s", resourceSummary(now, short))
 		}
+		if w.resizing.granted == nil {
+			w.resizing.waits = a.Clock.Now()
+		}
 		w.resizing.granted, w.resizing.message, w.resizing.since = had, short, now.Generation
 		return
 	}
@@ -94,16 +101,47 @@ func (a *Agent) resize(w *work, before, now *corev1.Pod) {
 	a.podEvent(now, corev1.EventTypeNormal, "ResizeStarted", "Pod resize started: %s", resourceSummary(now, ""))
 }
 
-// retryResizes asks again for what was deferred on a node. The desk is locked.
+// retryResizes asks again for what was deferred on a node, since another pod has left or shrunk. The desk is locked.
 func (a *Agent) retryResizes(node string) {
+	var waiting []*work
 	for _, w := range a.desk.pods {
 		if w.resizing.granted != nil && w.pod.Spec.NodeName == node && w.counted != nil {
-			if a.resize(w, w.pod, w.pod); w.resizing.granted == nil {
-				a.wake(a.life, w) // not the round of who has left
-			}
+			waiting = append(waiting, w)
+		}
+	}
+	slices.SortFunc(waiting, beforeInRoom)
+	for _, w := range waiting {
+		if a.resize(w, w.pod, w.pod); w.resizing.granted == nil {
+			a.wake(a.life, w) // not the round of who has left
 		}
 	}
 }
+
+// beforeInRoom orders pods by who is given room first: who needs no more than before, the more important, those guaranteed what
+// they ask for, and who has waited longer.
+func beforeInRoom(a, b *work) int {
+	return cmp.Or(compareBool(a.grows(), b.grows()), -cmp.Compare(ptr.Deref(a.pod.Spec.Priority, 0), ptr.Deref(b.pod.Spec.Priority, 0)),
+		compareBool(b.isGuaranteed(), a.isGuaranteed()), a.resizing.waits.Compare(b.resizing.waits))
+}
+
+// compareBool has what does not hold come first.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+// grows reports that a pod wants more than it has.
+func (w *work) grows() bool {
+	wants := loadOf(w.pod)
+	return wants[corev1.ResourceCPU] > w.counted[corev1.ResourceCPU] || wants[corev1.ResourceMemory] > w.counted[corev1.ResourceMemory]
+}
+
+func (w *work) isGuaranteed() bool { return w.pod.Status.QOSClass == corev1.PodQOSGuaranteed }
 
 // applyResize makes a granted change to the containers that run: their runtime is told, or they are started again, as their
 // resize policy says.

@@ -1,6 +1,7 @@
 package nodeagent
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -77,5 +78,69 @@ func TestAnExitThatStartsAllContainersAgain(t *testing.T) {
 		if c.Type == corev1.AllContainersRestarting && c.Status != corev1.ConditionFalse {
 			t.Error("it looks as if it still went on")
 		}
+	}
+}
+
+// resized changes what a pod asks for.
+func (w *workshop) resized(t *testing.T, name, cpu string) {
+	t.Helper()
+	pods := w.api.CoreV1().Pods("n")
+	p, err := pods.Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Generation++
+	p.Spec.Containers[0].Resources.Requests[corev1.ResourceCPU] = resource.MustParse(cpu)
+	if _, err := pods.Update(t.Context(), p, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// given is the CPU that a pod has been given, and whether it waits for other CPU.
+func (w *workshop) given(t *testing.T, name string) (cpu string, waits bool) {
+	s := w.status(t, name)
+	return s.AllocatedResources.Cpu().String(), slices.ContainsFunc(s.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodResizePending })
+}
+
+func TestAPodThatShrinksMakesRoom(t *testing.T) {
+	w := newWorkshop(t, nil, wanting(onNode("c"), "grows", "1"), wanting(onNode("c"), "other", "3"))
+	eventually(t, "both run", func() bool {
+		return w.status(t, "grows").Phase == corev1.PodRunning && w.status(t, "other").Phase == corev1.PodRunning
+	})
+	w.resized(t, "grows", "2")
+	eventually(t, "one waits", func() bool { _, waits := w.given(t, "grows"); return waits })
+	w.resized(t, "other", "2")
+	eventually(t, "it has room", func() bool { cpu, waits := w.given(t, "grows"); return cpu == "2" && !waits })
+}
+
+// Who of those that wait gets the room: the most important, then one that is guaranteed what it asks for, then one who has waited longer.
+func TestRoomIsGivenInOrder(t *testing.T) {
+	for _, c := range []struct {
+		rule          string
+		first, second func(*corev1.Pod)
+		wins          string
+	}{
+		{"longer", func(*corev1.Pod) {}, func(*corev1.Pod) {}, "first"},
+		{"more important", func(*corev1.Pod) {}, func(p *corev1.Pod) { p.Spec.Priority = ptr.To[int32](1) }, "second"},
+		{"guaranteed", func(*corev1.Pod) {}, func(p *corev1.Pod) { p.Status.QOSClass = corev1.PodQOSGuaranteed }, "second"},
+		{"importance before guarantees", func(p *corev1.Pod) { p.Spec.Priority = ptr.To[int32](1) }, func(p *corev1.Pod) { p.Status.QOSClass = corev1.PodQOSGuaranteed }, "first"},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			first, second := wanting(onNode("c"), "first", "1"), wanting(onNode("c"), "second", "1")
+			c.first(&first)
+			c.second(&second)
+			w := newWorkshop(t, nil, first, second, wanting(onNode("c"), "other", "2"))
+			names := []string{"first", "second"}
+			eventually(t, "all run", func() bool {
+				return !slices.ContainsFunc(append(names, "other"), func(name string) bool { return w.status(t, name).Phase != corev1.PodRunning })
+			})
+			for _, name := range names {
+				w.resized(t, name, "3")
+				eventually(t, "it waits", func() bool { _, waits := w.given(t, name); return waits })
+				w.clock.Step(time.Second)
+			}
+			w.markDeleted(t, "other", 0)
+			eventually(t, "one has room", func() bool { cpu, waits := w.given(t, c.wins); return cpu == "3" && !waits })
+		})
 	}
 }

@@ -99,6 +99,7 @@ func (a *Agent) told(ctx context.Context, pod *corev1.Pod, gone bool) {
 	unchanged := w.pod != nil && !gone && !changes(w.pod, pod)
 	if w.pod != nil && w.pod.Generation != pod.Generation && w.counted != nil && !ends {
 		a.resize(w, w.pod, pod)
+		defer a.retryResizes(pod.Spec.NodeName) // of others, should it have shrunk
 	}
 	w.pod, w.gone = pod, w.gone || gone
 	if !w.busy {
