@@ -25,6 +25,8 @@ type term struct {
 	weight            int64 // of a preference
 }
 
+func (t *term) choosesNamespaces() bool { return t.namespaceSelector != nil }
+
 // affinityOf reads a pod's terms; nil if it has none.
 func affinityOf(pod *corev1.Pod) *affinity {
 	spec := pod.Spec.Affinity

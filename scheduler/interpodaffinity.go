@@ -282,8 +282,10 @@ func (a *interPodAffinity) Helps(e *Event, p *Pod) bool {
 	switch {
 	case e.OldNode != nil:
 		return a.cluster.moved(e.OldNode, e.Node)
+	case e.Kind&NamespaceChanged != 0:
+		return a.namespacesMatter(p)
 	case e.Pod == nil:
-		return true // one more domain, or other pods that match
+		return true // one more domain
 	case e.Kind&SelfChanged != 0:
 		return e.OldPod.labelKey != e.Pod.labelKey
 	}
@@ -300,6 +302,19 @@ func (a *interPodAffinity) Helps(e *Event, p *Pod) bool {
 		return true
 	}
 	return e.OldPod != nil && (isCompany(e.Pod) && !isCompany(e.OldPod) || inTheWay(e.OldPod) && !inTheWay(e.Pod))
+}
+
+// namespacesMatter reports that terms of the pod or of those on nodes choose namespaces by labels.
+func (a *interPodAffinity) namespacesMatter(p *Pod) bool {
+	if own := p.Affinity; own != nil && (slices.ContainsFunc(own.required, (*term).choosesNamespaces) || slices.ContainsFunc(own.requiredAnti, (*term).choosesNamespaces)) {
+		return true
+	}
+	for _, h := range a.cluster.holdings {
+		if h.term.choosesNamespaces() {
+			return true
+		}
+	}
+	return false
 }
 
 // classOf is what terms look at, of a pod that may be on no node.

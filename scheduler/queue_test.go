@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // wait puts a pod into the queue.
@@ -131,6 +132,43 @@ func TestNodesLabelsWakeWhomTheyConcern(t *testing.T) {
 				t.Fatalf("state %d, refused by %v", w.state, refusers)
 			}
 			s.nodeChanged(nodeOf("n", labels(c.old...)), nodeOf("n", labels(c.now...)))
+			if woken := w.state != parked; woken != c.wakes {
+				t.Errorf("woken: %v", woken)
+			}
+		})
+	}
+}
+
+// A namespace's labels concern pods whose terms, or others' terms about them, choose namespaces by labels.
+func TestNamespacesWakeWhomTheyConcern(t *testing.T) {
+	named := func(label string) *corev1.Namespace {
+		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "other", Labels: map[string]string{"team": label}}}
+	}
+	byLabel := podTerm(zoneKey, "none")
+	byLabel.NamespaceSelector = matching("team", "a")
+	shunned := podTerm(zoneKey, "a")
+	shunned.NamespaceSelector = matching("team", "b")
+	for _, c := range []struct {
+		rule        string
+		pod, placed *corev1.Pod
+		now         string
+		wakes       bool
+	}{
+		{"no choice of namespaces", podOf("p", near(podTerm(zoneKey, "none"))), podOf("o"), "a", false},
+		{"a choice of its own", podOf("p", near(byLabel)), podOf("o"), "a", true},
+		{"a choice of others", podOf("p", labeled("app", "a"), near(podTerm(zoneKey, "none"))), podOf("o", apart(shunned)), "a", true},
+		{"the same labels", podOf("p", near(byLabel)), podOf("o"), "", false},
+	} {
+		t.Run(c.rule, func(t *testing.T) {
+			s := newStand()
+			s.cluster.setNode(nodeOf("n", zone("1")))
+			s.place(c.placed, "n")
+			w := s.wait(c.pod)
+			s.run()
+			if w.state != parked {
+				t.Fatalf("state %d", w.state)
+			}
+			s.namespaceChanged(named(""), named(c.now))
 			if woken := w.state != parked; woken != c.wakes {
 				t.Errorf("woken: %v", woken)
 			}

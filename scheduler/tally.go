@@ -317,7 +317,7 @@ func (c *Cluster) setNamespace(name string, set labels.Set) {
 		c.classes[key] = k
 	}
 	for key, t := range c.tallies {
-		if !slices.ContainsFunc(t.terms, func(t *term) bool { return t.namespaceSelector != nil }) {
+		if !slices.ContainsFunc(t.terms, (*term).choosesNamespaces) {
 			continue
 		}
 		delete(c.tallies, key)

@@ -138,7 +138,7 @@ func nodeChange(old, now *corev1.Node) Kind {
 }
 
 func (s *Scheduler) namespaceChanged(old, now *corev1.Namespace) {
-	if now == nil {
+	if now == nil || old != nil && maps.Equal(old.Labels, now.Labels) {
 		return
 	}
 	s.cluster.setNamespace(now.Name, now.Labels)
