@@ -195,6 +195,7 @@ func (h *nodeHost) runAgent(ctx context.Context, user registry.User, names []str
 	if err != nil {
 		return err
 	}
+	way = named{way, "kubelet"}
 	client, err := kubernetes.NewForConfig(way.own())
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 // part is a row of the table: a client of the API that runs in this process beside others, or in one of its own.
 type part struct {
 	name    string // of its subcommand and its files
-	program string // what upstream calls it: the name of its lease, and whom its events are from
+	program string // what upstream calls it: the name of its lease, whom its events are from, and who has set fields of objects
 	status  string // the name of its component status
 	user    registry.User
 	port    int // where it answers, unless told otherwise
@@ -79,6 +79,7 @@ func (t *term) as(account string) *rest.Config {
 
 // newStation makes a part ready to stand for its lease.
 func newStation(p part, r reach, e *election, identity string, g *gathering, d *desk, log *slog.Logger) (*station, error) {
+	r = named{r, p.program}
 	client, err := kubernetes.NewForConfig(r.own())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.name, err)

@@ -47,6 +47,21 @@ func compact(c *rest.Config) *rest.Config {
 	return c
 }
 
+// named reaches the API in another's way, under the name of a program: objects say by it who has set which of their fields, and people
+// name it, as upstream's, in what they tell other programs to leave alone.
+type named struct {
+	reach
+	program string
+}
+
+func (n named) own() *rest.Config                { return n.name(n.reach.own()) }
+func (n named) account(name string) *rest.Config { return n.name(n.reach.account(name)) }
+
+func (n named) name(config *rest.Config) *rest.Config {
+	config.UserAgent = n.program + "/" + version + " (knarr)"
+	return config
+}
+
 // outside reaches an API server over the network, as a kubeconfig says.
 type outside struct {
 	config   *rest.Config

@@ -177,6 +177,9 @@ func (w *words) object(lines map[string]int, o *unstructured.Unstructured) {
 	if observed, found, _ := unstructured.NestedInt64(fields, "status", "observedGeneration"); found && observed == generation {
 		unstructured.SetNestedField(fields, "the present one", "status", "observedGeneration")
 	}
+	for _, f := range o.GetManagedFields() {
+		lines[fmt.Sprintf("%s/%s has fields set by %s %s %q", o.GetKind(), w.text(o.GetName()), f.Manager, f.Operation, f.Subresource)]++
+	}
 	for _, name := range []string{"uid", "resourceVersion", "managedFields", "generation"} {
 		unstructured.RemoveNestedField(fields, "metadata", name)
 	}
