@@ -114,9 +114,9 @@ var (
 	uidWord     = regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`)
 )
 
-// claims are what the scheduler's plugin for claims of devices says, which upstream has: that it cannot help by taking some away.
-var claims = strings.NewReplacer("no new claims to deallocate, preemption: ", "preemption: ",
-	"PersistentVolumeClaims. not found", "PersistentVolumeClaims. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.")
+// claims are what upstream's plugin for claims of devices says by accident of a pod whose volumes are not bound.
+var claims = strings.NewReplacer("PersistentVolumeClaims. not found", "PersistentVolumeClaims. no new claims to deallocate, "+
+	"preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.")
 
 func (w *words) text(s string) string {
 	s = claims.Replace(w.known.Replace(s))
