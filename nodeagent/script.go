@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
@@ -23,7 +24,7 @@ import (
 //	exit-times       how many runs exit; later ones run on
 //	unhealthy-after  from when on its liveness probe fails
 //	unready-after    from when on its readiness probe fails
-//	stop-after       how long it takes to end when it is asked to; beyond its grace it is killed: 0s
+//	stop-after       how long it takes to end when it is asked to; beyond its grace it is killed: 0s; in a StatefulSet 100ms
 //	stop-code        with what code it ends when it is asked to: 0 where it would be restarted after that, for servers know how
 //	                 to end; 143 where that would mean that its work is done
 //	post-start-after how long its postStart hook takes, and
@@ -154,12 +155,29 @@ func annotated(annotations map[string]string, container string) saying {
 	}
 }
 
-// readScript reads what a container is to do.
-func readScript(says saying, c *cri.ContainerConfig) (script, error) {
-	s := script{exitTimes: -1}
+// manners are how a container ends that is asked to, if nobody says how.
+type manners struct {
+	after time.Duration
+	code  int32
+}
+
+// namesakeAfter is how long pods take to end whose name another pod gets then. Those who wait for the end of a pod look for the
+// name once more before they wait, and would wait for the end of the other one.
+const namesakeAfter = 100 * time.Millisecond
+
+func mannersOf(p *cri.PodSandboxConfig, c *cri.ContainerConfig) (m manners) {
 	if c.Labels[serverLabel] == "" {
-		s.stopCode = terminated
+		m.code = terminated
 	}
+	if p.Labels[appsv1.StatefulSetPodNameLabel] != "" {
+		m.after = namesakeAfter
+	}
+	return m
+}
+
+// readScript reads what a container is to do.
+func readScript(says saying, c *cri.ContainerConfig, m manners) (script, error) {
+	s := script{exitTimes: -1, stopAfter: m.after, stopCode: m.code}
 	for _, w := range words() {
 		value, by := says(w.name)
 		if by == "" || value == "" {

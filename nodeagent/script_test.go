@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 			for word, value := range c.annotations {
 				prefixed[annotationPrefix+word] = value
 			}
-			s, err := readScript(annotated(prefixed, "c"), &cri.ContainerConfig{Metadata: &cri.ContainerMetadata{Name: "c", Attempt: c.attempt}, Command: c.command})
+			s, err := readScript(annotated(prefixed, "c"), &cri.ContainerConfig{Metadata: &cri.ContainerMetadata{Name: "c", Attempt: c.attempt}, Command: c.command}, manners{})
 			got := "runs"
 			switch {
 			case err != nil:

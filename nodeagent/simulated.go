@@ -52,6 +52,7 @@ type simulatedContainer struct {
 	pod     *simulatedPod
 	config  *cri.ContainerConfig
 	status  *cri.ContainerStatus
+	manners manners
 	script  script
 	timer   clock.Timer // until it exits by itself
 	ended   chan struct{}

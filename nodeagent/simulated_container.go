@@ -22,7 +22,8 @@ func (s *Simulated) CreateContainer(_ context.Context, sandbox string, config *c
 		return "", fmt.Errorf("sandbox %s is not there", sandbox)
 	}
 	says := s.rules.about(subject{p.config, config.Metadata.Name, config.Image.UserSpecifiedImage})
-	script, err := readScript(says, config)
+	manners := mannersOf(p.config, config)
+	script, err := readScript(says, config, manners)
 	if err != nil {
 		return "", err
 	}
@@ -31,7 +32,7 @@ func (s *Simulated) CreateContainer(_ context.Context, sandbox string, config *c
 	}
 	// Of the configuration only that is kept which says what the container does: an environment may be big.
 	kept := &cri.ContainerConfig{Metadata: config.Metadata, Image: config.Image, Command: config.Command, Args: config.Args}
-	c := &simulatedContainer{pod: p, config: kept, script: script, ended: make(chan struct{}), status: &cri.ContainerStatus{
+	c := &simulatedContainer{pod: p, config: kept, manners: manners, script: script, ended: make(chan struct{}), status: &cri.ContainerStatus{
 		Id: s.newID(config.Metadata.Name), Metadata: config.Metadata, State: cri.ContainerState_CONTAINER_CREATED, CreatedAt: s.clock.Now().UnixNano(),
 		Annotations: map[string]string{definitionAnnotation: config.Annotations[definitionAnnotation]},
 		Image:       &cri.ImageSpec{Image: config.Image.Image}, ImageRef: imageID(config.Image.Image)}}
@@ -83,7 +84,7 @@ func (s *Simulated) SetRules(rules *Simulation) {
 	defer s.mu.Unlock()
 	s.rules = rules
 	for _, c := range s.containers {
-		changed, err := readScript(s.sayings(c), c.config)
+		changed, err := readScript(s.sayings(c), c.config, c.manners)
 		if err != nil || c.status.State == cri.ContainerState_CONTAINER_EXITED {
 			continue
 		}

@@ -4,7 +4,9 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -130,30 +132,41 @@ func TestUnknownPrograms(t *testing.T) {
 	}
 }
 
-// TestStopping: a Job's pod that is deleted has not done its work.
+// TestStopping: a Job's pod that is deleted has not done its work, and one of a StatefulSet is not gone before somebody can look. The rules of
+// the runtime, which change meanwhile, say nothing of any.
 func TestStopping(t *testing.T) {
-	s := NewSimulated(clocktesting.NewFakeClock(noon()), netip.MustParsePrefix("10.0.0.0/24"))
+	now := clocktesting.NewFakeClock(noon())
+	s := NewSimulated(now, netip.MustParsePrefix("10.0.0.0/24"))
 	for name, c := range map[string]struct {
 		policy  corev1.RestartPolicy
 		command string
 		said    map[string]string
-		want    int32
+		labels  map[string]string
+		after   time.Duration
+		code    int32
 	}{
-		"a server ends well":           {corev1.RestartPolicyAlways, "nginx", nil, 0},
-		"who is to end once does not":  {corev1.RestartPolicyNever, "migrate", nil, terminated},
-		"nor on failure":               {corev1.RestartPolicyOnFailure, "sh -c tail -f /dev/null", nil, terminated},
-		"unless somebody says how":     {corev1.RestartPolicyNever, "migrate", map[string]string{annotationPrefix + "stop-code": "0"}, 0},
-		"as somebody does of a server": {corev1.RestartPolicyAlways, "nginx", map[string]string{annotationPrefix + "stop-code": "3"}, 3},
+		"a server ends well":           {policy: corev1.RestartPolicyAlways, command: "nginx"},
+		"who is to end once does not":  {policy: corev1.RestartPolicyNever, command: "migrate", code: terminated},
+		"nor on failure":               {policy: corev1.RestartPolicyOnFailure, command: "sh -c tail -f /dev/null", code: terminated},
+		"unless somebody says how":     {policy: corev1.RestartPolicyNever, command: "migrate", said: map[string]string{annotationPrefix + "stop-code": "0"}},
+		"as somebody does of a server": {policy: corev1.RestartPolicyAlways, command: "nginx", said: map[string]string{annotationPrefix + "stop-code": "3"}, code: 3},
+		"whose name comes again takes a moment": {policy: corev1.RestartPolicyAlways, command: "nginx",
+			labels: map[string]string{appsv1.StatefulSetPodNameLabel: "pod"}, after: namesakeAfter},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := podOn("node", "pod")
-			pod.Spec.RestartPolicy, pod.Annotations = c.policy, c.said
+			pod.Spec.RestartPolicy, pod.Annotations, pod.Labels = c.policy, c.said, c.labels
 			x := runContainer(t, s, pod, &corev1.Container{Name: "c", Command: strings.SplitN(c.command, " ", 3)}, sandboxOf(t, s, pod), nil)
-			if err := s.StopContainer(t.Context(), x.status.Id, 30); err != nil {
+			s.SetRules(&Simulation{})
+			asked := make(chan error)
+			go func() { asked <- s.StopContainer(t.Context(), x.status.Id, 30) }()
+			eventually(t, "it is asked to end", func() bool { return c.after == 0 || now.HasWaiters() })
+			now.Step(c.after)
+			if err := <-asked; err != nil {
 				t.Fatal(err)
 			}
-			if x.status.ExitCode != c.want {
-				t.Errorf("it ended with %d, want %d", x.status.ExitCode, c.want)
+			if x.status.ExitCode != c.code || x.status.FinishedAt != now.Now().UnixNano() {
+				t.Errorf("it ended with %d at %v, want %d", x.status.ExitCode, time.Unix(0, x.status.FinishedAt), c.code)
 			}
 		})
 	}
