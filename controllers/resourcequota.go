@@ -34,10 +34,14 @@ func resourceQuotaLoop(c *Config) Loop {
 	return Loop{Watches: []Watch{{x.quotas, quotaAllowsOtherwise}}, Everything: x.follow, Reconcile: x.reconcile}
 }
 
-// quotaAllowsOtherwise leaves out changes of status, which are admission's and this controller's own.
+// quotaAllowsOtherwise leaves out what admission and this controller write: the status of a quota that allows what it did. A status
+// that does not say what is allowed is somebody else's, and is not left to stand until the next look at all.
 func quotaAllowsOtherwise(old, now metav1.Object) []Key {
-	if old != nil && now != nil && quantitiesEqual(old.(*corev1.ResourceQuota).Spec.Hard, now.(*corev1.ResourceQuota).Spec.Hard) {
-		return nil
+	if old != nil && now != nil {
+		was, is := old.(*corev1.ResourceQuota), now.(*corev1.ResourceQuota)
+		if quantitiesEqual(was.Spec.Hard, is.Spec.Hard) && quantitiesEqual(is.Spec.Hard, is.Status.Hard) {
+			return nil
+		}
 	}
 	return itself(old, now)
 }

@@ -33,6 +33,28 @@ func podThat(change func(*corev1.Pod)) *corev1.Pod {
 	return p
 }
 
+func TestWhatConcernsAQuota(t *testing.T) {
+	quota := func(allowed, told, used string) *corev1.ResourceQuota {
+		amounts := func(cpu string) corev1.ResourceList { return corev1.ResourceList{"cpu": resource.MustParse(cpu)} }
+		return &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "q"}, Spec: corev1.ResourceQuotaSpec{Hard: amounts(allowed)},
+			Status: corev1.ResourceQuotaStatus{Hard: amounts(told), Used: amounts(used)}}
+	}
+	for name, c := range map[string]struct {
+		old, now *corev1.ResourceQuota
+		concerns bool
+	}{
+		"admission lets something in": {quota("2", "2", "0"), quota("2", "2", "1"), false},
+		"it allows more":              {quota("2", "2", "0"), quota("3", "2", "0"), true},
+		"the controller says so":      {quota("3", "2", "0"), quota("3", "3", "0"), false},
+		"somebody says otherwise":     {quota("3", "3", "0"), quota("3", "9", "0"), true},
+		"the same in another unit":    {quota("3", "3", "0"), quota("3", "3000m", "0"), false},
+	} {
+		if got := quotaAllowsOtherwise(c.old, c.now) != nil; got != c.concerns {
+			t.Errorf("%s: %t, want %t", name, got, c.concerns)
+		}
+	}
+}
+
 func TestQuotaUsage(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	services, claims := serviceMeter(), volumeClaimMeter()
