@@ -10,42 +10,41 @@ import (
 // BenchmarkSchedule is pods a second over 5,000 nodes in ten zones: the cycle and what it leaves behind, without an API.
 func BenchmarkSchedule(b *testing.B) {
 	small, app := requests("cpu=10m", "memory=10Mi"), labeled("app", "a")
-	for _, c := range []struct {
-		name    string
-		percent int32
-		options []func(*corev1.Pod)
-	}{
-		{"basic", 0, nil},
-		{"every-node", 100, nil},
-		{"spread", 0, []func(*corev1.Pod){app, spread(zoneKey, 1, corev1.DoNotSchedule), spread(hostname, 1, corev1.ScheduleAnyway)}},
-		{"preferred", 0, []func(*corev1.Pod){app, preferNear(10, podTerm(zoneKey, "a"))}},
-		{"affinity", 0, []func(*corev1.Pod){app, near(podTerm(zoneKey, "a"))}},
-		{"anti-affinity", 0, []func(*corev1.Pod){app, apart(podTerm(hostname, "a"))}},
-		{"spread-every-node", 100, []func(*corev1.Pod){app, spread(zoneKey, 1, corev1.DoNotSchedule)}},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			s := crowd(5000, percentage(c.percent))
-			profile := s.profiles[corev1.DefaultSchedulerName]
-			placed := 0
-			for b.Loop() {
-				if placed == 4000 { // as many as a node for each allows
-					b.StopTimer()
-					for uid := range s.cluster.pods {
-						s.cluster.removePod(uid)
-					}
-					placed = 0
-					b.StartTimer()
-				}
-				s.queue.add(newPod(podOf(fmt.Sprint("p", placed), append(c.options, small)...)), profile)
-				s.run()
-				placed++
-			}
-			if len(s.queue.parked) > 0 {
-				b.Fatalf("%d pods found no node", len(s.queue.parked))
-			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pods/s")
-		})
+	shapes := map[string][]func(*corev1.Pod){
+		"basic":         nil,
+		"spread":        {app, spread(zoneKey, 1, corev1.DoNotSchedule), spread(hostname, 1, corev1.ScheduleAnyway)},
+		"preferred":     {app, preferNear(10, podTerm(zoneKey, "a"))},
+		"affinity":      {app, near(podTerm(zoneKey, "a"))},
+		"anti-affinity": {app, apart(podTerm(hostname, "a"))},
 	}
+	for nodes, percent := range map[string]int32{"some": 0, "all": 100} { // of which a node is chosen
+		for shape, options := range shapes {
+			b.Run(nodes+"/"+shape, func(b *testing.B) { benchmarkShape(b, percent, append(options, small)) })
+		}
+	}
+}
+
+func benchmarkShape(b *testing.B, percent int32, options []func(*corev1.Pod)) {
+	s := crowd(5000, percentage(percent))
+	profile := s.profiles[corev1.DefaultSchedulerName]
+	placed := 0
+	for b.Loop() {
+		if placed == 4000 { // as many as a node for each allows
+			b.StopTimer()
+			for uid := range s.cluster.pods {
+				s.cluster.removePod(uid)
+			}
+			placed = 0
+			b.StartTimer()
+		}
+		s.queue.add(newPod(podOf(fmt.Sprint("p", placed), options...)), profile)
+		s.run()
+		placed++
+	}
+	if len(s.queue.parked) > 0 {
+		b.Fatalf("%d pods found no node", len(s.queue.parked))
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "pods/s")
 }
 
 // BenchmarkPreempt is preemptors a second over 5,000 nodes that are full with 20,000 pods.
