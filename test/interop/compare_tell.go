@@ -158,9 +158,9 @@ func (w *words) event(lines map[string]int, o *unstructured.Unstructured, s *scr
 	}
 	message := w.text(strings.TrimPrefix(at("message"), "(combined from similar events): "))
 	line := fmt.Sprintf("Event %s/%s %s %s %q from %s", at("involvedObject", "kind"), w.text(at("involvedObject", "name")), at("type"), at("reason"), message, from)
-	for field, name := range map[string]string{"action": at("action"), "related": at("related", "kind"), "fieldPath": at("involvedObject", "fieldPath")} {
-		if name != "" {
-			line += " " + field + " " + name
+	for _, more := range []struct{ field, name string }{{"action", at("action")}, {"related", at("related", "kind")}, {"fieldPath", at("involvedObject", "fieldPath")}} {
+		if more.name != "" {
+			line += " " + more.field + " " + more.name
 		}
 	}
 	if slices.Contains(s.often, at("reason")) {
