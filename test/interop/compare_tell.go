@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -185,7 +186,20 @@ func (w *words) object(lines map[string]int, o *unstructured.Unstructured) {
 	}
 	delete(fields, "apiVersion")
 	delete(fields, "kind")
+	forgetTrigger(o, fields)
 	w.value(lines, o.GetKind()+"/"+w.text(o.GetName()), fields)
+}
+
+// forgetTrigger leaves out when that happened which endpoints changed for: it is there or not by how many changes one write was about.
+func forgetTrigger(o *unstructured.Unstructured, fields map[string]any) {
+	annotations := o.GetAnnotations()
+	if _, there := annotations[corev1.EndpointsLastChangeTriggerTime]; !there {
+		return
+	}
+	unstructured.RemoveNestedField(fields, "metadata", "annotations", corev1.EndpointsLastChangeTriggerTime)
+	if len(annotations) == 1 {
+		unstructured.RemoveNestedField(fields, "metadata", "annotations")
+	}
 }
 
 // value tells of a field and all below it.
