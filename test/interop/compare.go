@@ -39,7 +39,7 @@ func compare(ctx context.Context, top, only string) error {
 	}
 	all = slices.DeleteFunc(all, func(s scenario) bool { return !strings.Contains(s.name, only) })
 	if len(all) == 0 {
-		return nil
+		return fmt.Errorf("there is no scenario whose name contains %q", only)
 	}
 	klog.SetLogger(logr.Discard()) // informers have nothing to say that matters
 	dir, err := os.MkdirTemp("", "knarr-compare-")
@@ -72,14 +72,15 @@ func playBoth(ctx context.Context, both [2]*side, all []scenario) error {
 	playing.SetLimit(atOnce)
 	for i, s := range all {
 		playing.Go(func() error {
-			begin := time.Now()
+			begin, played := time.Now(), ""
 			different, err := difference(ctx, both, fmt.Sprintf("play-%d", i), s)
 			if err != nil {
+				played = ", played twice"
 				different, err = difference(ctx, both, fmt.Sprintf("play-%d-again", i), s)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			fmt.Printf("  %-5s %6.1f s  %s\n", map[bool]string{true: "ok", false: "FAIL"}[err == nil], time.Since(begin).Seconds(), s.name)
+			fmt.Printf("  %-5s %6.1f s  %s%s\n", map[bool]string{true: "ok", false: "FAIL"}[err == nil], time.Since(begin).Seconds(), s.name, played)
 			if err != nil {
 				fmt.Printf("        %v\n%s", err, different)
 				errs = append(errs, fmt.Errorf("%s: %w", s.name, err))

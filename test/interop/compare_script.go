@@ -184,7 +184,8 @@ func (s *script) run(ctx context.Context, line string) error {
 		return nil
 	case "also":
 		s.also = append(s.also, target)
-		return nil
+		_, err := s.meant(target)
+		return err
 	}
 	return fmt.Errorf("%q is no command", verb)
 }

@@ -37,7 +37,7 @@ func (s *script) tell() map[string]int {
 		}
 	}
 	for _, target := range s.also {
-		objects, _ := s.meant(target) // who is told of nothing notices
+		objects, _ := s.meant(target) // that it can be meant was found out when the script named it
 		for _, o := range objects {
 			m.object(lines, o)
 		}
