@@ -62,8 +62,8 @@ func compare(ctx context.Context, top, only string) error {
 	return nil
 }
 
-// playBoth plays the scenarios on both sides, and says of each how they differ. One that differs is played again: events get lost, and
-// on a busy machine two things may happen in another order once, but not always.
+// playBoth plays the scenarios on both sides, and says of each how they differ. One that differs is played again, and it is told how it
+// differed: events get lost, and on a busy machine two things may happen in another order once, but not always.
 func playBoth(ctx context.Context, both [2]*side, all []scenario) error {
 	fmt.Println("scenarios that end in the same with upstream's parts and with knarr's")
 	var mu sync.Mutex // guards errs and what is printed
@@ -72,17 +72,17 @@ func playBoth(ctx context.Context, both [2]*side, all []scenario) error {
 	playing.SetLimit(atOnce)
 	for i, s := range all {
 		playing.Go(func() error {
-			begin, played := time.Now(), ""
+			begin, told := time.Now(), s.name
 			different, err := difference(ctx, both, fmt.Sprintf("play-%d", i), s)
 			if err != nil {
-				played = ", played twice"
+				told += fmt.Sprintf(", played twice: at first %v\n%s", err, different)
 				different, err = difference(ctx, both, fmt.Sprintf("play-%d-again", i), s)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			fmt.Printf("  %-5s %6.1f s  %s%s\n", map[bool]string{true: "ok", false: "FAIL"}[err == nil], time.Since(begin).Seconds(), s.name, played)
+			fmt.Printf("  %-5s %6.1f s  %s\n", map[bool]string{true: "ok", false: "FAIL"}[err == nil], time.Since(begin).Seconds(), strings.TrimSuffix(told, "\n"))
 			if err != nil {
-				fmt.Printf("        %v\n%s", err, different)
+				fmt.Printf("        again %v\n%s", err, different)
 				errs = append(errs, fmt.Errorf("%s: %w", s.name, err))
 			}
 			return nil

@@ -82,11 +82,21 @@ func enter(ctx context.Context, top, dir string, c cast) (_ *side, end func(), e
 	waiting, waited := context.WithTimeout(ctx, time.Minute)
 	defer waited()
 	return s, end, until(waiting, func() error {
-		if ready := len(s.find("nodes", "")); ready < comparedNodes {
-			return fmt.Errorf("there are %d nodes", ready)
+		if ready := s.openNodes(); ready < comparedNodes {
+			return fmt.Errorf("there are %d nodes that take pods", ready)
 		}
 		return s.stage.dead()
 	})
+}
+
+// openNodes is how many nodes have been found to be ready, so that they take all pods.
+func (s *side) openNodes() (n int) {
+	for _, node := range s.find("nodes", "") {
+		if taints, _, _ := unstructured.NestedSlice(node.Object, "spec", "taints"); len(taints) == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // watch keeps all objects of the API, save those that change all the time and mean nothing.
